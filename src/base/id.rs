@@ -1,0 +1,185 @@
+//! Identities: 128 random bits, written as a version 4 UUID (RFC 9562, section 5.4).
+//!
+//! One macro makes the kinds apart: a [`NodeId`] can never stand where a [`CheckId`] is meant.
+//! The order of ids is the order of their text, which is what an operator compares by eye.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Why a text is not an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAnId(pub String);
+
+impl fmt::Display for NotAnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not an id (want 8-4-4-4-12 lower-case hex digits)", self.0)
+    }
+}
+
+impl std::error::Error for NotAnId {}
+
+fn write_uuid(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let hex = format!("{bits:032x}");
+    write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn parse_uuid(text: &str) -> Result<u128, NotAnId> {
+    let bytes = text.as_bytes();
+    let shaped = bytes.len() == 36
+        && bytes.iter().enumerate().all(|(at, b)| match at {
+            8 | 13 | 18 | 23 => *b == b'-',
+            _ => b.is_ascii_digit() || (b'a'..=b'f').contains(b),
+        });
+    if !shaped {
+        return Err(NotAnId(text.to_owned()));
+    }
+    let hex: String = text.chars().filter(|c| *c != '-').collect();
+    u128::from_str_radix(&hex, 16).map_err(|_| NotAnId(text.to_owned()))
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u128);
+
+        impl $name {
+            /// An id from 128 random bits; version and variant are set.
+            #[must_use]
+            pub fn from_random(bits: u128) -> Self {
+                let version = (bits & !(0xf << 76)) | (0x4 << 76);
+                Self((version & !(0x3 << 62)) | (0x2 << 62))
+            }
+
+            /// The first eight digits, for tables and log lines.
+            #[must_use]
+            pub fn short(self) -> String {
+                self.to_string()[..8].to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_uuid(self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_uuid(self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                parse_uuid(text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+id!(
+    /// One node, for ever.
+    NodeId
+);
+id!(
+    /// One cluster: what is written by another cluster is refused by this.
+    ClusterId
+);
+id!(
+    /// One check.
+    CheckId
+);
+id!(
+    /// One alert (destination).
+    AlertId
+);
+id!(
+    /// One request of one client; a command that arrives twice under it is applied once.
+    RequestId
+);
+
+/// What an operator typed in place of an id: resolved against a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolve<T> {
+    /// Exactly one item.
+    One(T),
+    /// No item has that name or a prefix of that id.
+    None,
+    /// More than one id begins so.
+    Ambiguous(Vec<String>),
+}
+
+/// Finds what `typed` means among `(id, name)` pairs: an exact name, an exact id, or the beginning
+/// of exactly one id (four digits at least, so that a slip does not hit by chance).
+pub fn resolve<T: Copy + fmt::Display>(typed: &str, items: impl Iterator<Item = (T, String)>) -> Resolve<T> {
+    let mut by_prefix = Vec::new();
+    for (id, name) in items {
+        let text = id.to_string();
+        if name == typed || text == typed {
+            return Resolve::One(id);
+        }
+        if typed.len() >= 4 && text.starts_with(typed) {
+            by_prefix.push((id, text));
+        }
+    }
+    match by_prefix.as_slice() {
+        [] => Resolve::None,
+        [(id, _)] => Resolve::One(*id),
+        many => Resolve::Ambiguous(many.iter().map(|(_, text)| text.clone()).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_text_and_carries_version_four() {
+        let id = NodeId::from_random(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let text = id.to_string();
+        assert_eq!(&text[14..15], "4");
+        assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"));
+        assert_eq!(text.parse::<NodeId>().unwrap(), id);
+    }
+
+    #[test]
+    fn what_is_not_an_id_is_refused_and_named() {
+        for bad in [
+            "",
+            "x",
+            "0123456789ab",
+            "A7f30000-0000-4000-8000-000000000000",
+            "a7f3é000-0000-4000-8000-00000000000",
+        ] {
+            assert!(bad.parse::<NodeId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_four_digits_finds_one_and_two_are_ambiguous() {
+        let a = CheckId::from_random(0xaaaa_0000_0000_0000_0000_0000_0000_0001);
+        let b = CheckId::from_random(0xaaaa_1000_0000_0000_0000_0000_0000_0002);
+        let items = || [(a, "web".to_owned()), (b, "db".to_owned())].into_iter();
+        assert_eq!(resolve("web", items()), Resolve::One(a));
+        assert_eq!(resolve("aaaa1", items()), Resolve::One(b));
+        assert!(matches!(resolve("aaaa", items()), Resolve::Ambiguous(_)));
+        assert_eq!(resolve("aaa", items()), Resolve::None);
+    }
+}

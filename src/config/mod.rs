@@ -1,0 +1,12 @@
+//! Layer 1: what operators say, and its written forms.
+//!
+//! `model.rs` holds the values; `yaml.rs` is `cluster.yaml`; `node.rs` is `node.yaml` and the
+//! environment that overrides it; `diff.rs` and `merge.rs` serve hand edits; `paths.rs` knows
+//! where files are.
+#![forbid(unsafe_code)]
+
+pub mod model;
+
+pub use model::{
+    Alert, Channel, Check, Cluster, Header, MailTls, Mailbox, Name, Peer, Secret, Settings, Target, Url,
+};

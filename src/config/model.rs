@@ -1,0 +1,641 @@
+//! What operators say, as values that cannot be wrong by themselves: settings, peers, checks,
+//! alerts. What can only be judged together (a duplicate name, an alert that does not exist) is
+//! `state::changes`'s to refuse.
+//!
+//! The written form in `cluster.yaml` is `yaml.rs`'s; the derived serde form here is the one of
+//! the log and of messages between nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::base::clock::Wall;
+use crate::base::id::{AlertId, CheckId, ClusterId, NodeId};
+use crate::base::units::{Host, HostPort, Span};
+use crate::identity::Fingerprint;
+
+/// The port that nodes listen on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 9901;
+/// How often a check is probed unless told otherwise.
+pub const DEFAULT_INTERVAL: Span = Span::from_secs(30);
+/// How long a probe may take unless told otherwise; the interval where that is shorter.
+pub const DEFAULT_TIMEOUT: Span = Span::from_secs(10);
+/// No check is probed more often than this: a typing slip must not become a flood.
+pub const SHORTEST_INTERVAL: Span = Span::from_secs(1);
+
+/// The replicated configuration: everything that is in `cluster.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Which cluster this is.
+    pub id: ClusterId,
+    /// Grows by one with every committed change of what is below.
+    pub version: u64,
+    /// When the last change was made, by the clock of the node that took it.
+    pub updated_at: Wall,
+    /// Through which node the last change came.
+    pub updated_by: Option<NodeId>,
+    /// Timing.
+    pub settings: Settings,
+    /// The members.
+    pub peers: BTreeMap<NodeId, Peer>,
+    /// What is watched. Shared, since the scheduler and the view hold them too.
+    pub checks: BTreeMap<CheckId, Arc<Check>>,
+    /// Where alerts go.
+    pub alerts: BTreeMap<AlertId, Arc<Alert>>,
+}
+
+/// Cluster-wide timing, validated together by [`Settings::validate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// How often every node tells every peer that it lives.
+    pub heartbeat: Span,
+    /// A peer not heard from for this long is not live.
+    pub dead_after: Span,
+    /// How long a returning peer of lower NodeID must be live before it takes over.
+    pub master_cooldown: Span,
+    /// Evaluations in a row that change a verdict.
+    pub hysteresis: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            heartbeat: Span::from_secs(1),
+            dead_after: Span::from_secs(4),
+            master_cooldown: Span::from_secs(120),
+            hysteresis: 2,
+        }
+    }
+}
+
+impl Settings {
+    /// The rules that span several settings.
+    ///
+    /// # Errors
+    /// A sentence that names the setting and the rule.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.heartbeat.millis() < 20 {
+            return Err(format!("heartbeat {} is too short (20ms at least)", self.heartbeat));
+        }
+        if self.dead_after.millis() < 3 * self.heartbeat.millis() {
+            return Err(format!(
+                "dead_after {} must be at least three heartbeats ({})",
+                self.dead_after,
+                Span::from_millis(3 * self.heartbeat.millis())
+            ));
+        }
+        if self.dead_after.millis() > 3_600_000 {
+            return Err(format!("dead_after {} is too long (1h at most)", self.dead_after));
+        }
+        if !(1..=100).contains(&self.hysteresis) {
+            return Err(format!("hysteresis {} is out of range (1 to 100)", self.hysteresis));
+        }
+        Ok(())
+    }
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Who.
+    pub node_id: NodeId,
+    /// Where the others reach it.
+    pub advertise: HostPort,
+    /// Its key.
+    pub fingerprint: Fingerprint,
+    /// Its certificate, PEM.
+    pub cert_pem: String,
+}
+
+/// The name of a check or an alert: 1 to 100 characters, no control characters, no blank at
+/// either end, no comma (lists of names are separated by it), and not shaped like an id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Name, String> {
+        let fits = (1..=100).contains(&text.chars().count());
+        if !fits || text.trim() != text || text.chars().any(|c| c.is_control() || c == ',') {
+            return Err(format!(
+                "{:?} is not a name (1 to 100 characters, no comma, no control characters, no blank at the ends)",
+                crate::base::text::shorten(text, 120)
+            ));
+        }
+        if text.parse::<NodeId>().is_ok() {
+            return Err(format!("{text:?} is not a name (it looks like an id)"));
+        }
+        Ok(Name(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text that no log, error or listing shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself: for the one place that must send or store it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// An `http` or `https` address: scheme, host, port, path with query. No user information (it
+/// would be a secret in every listing) and no fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// TLS or not.
+    pub https: bool,
+    /// Where.
+    pub to: HostPort,
+    /// Path and query, with the leading slash.
+    pub path: String,
+    text: String,
+}
+
+impl Url {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for Url {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Url, String> {
+        let bad =
+            |why: &str| format!("{:?} is not a URL to watch ({why})", crate::base::text::shorten(text, 200));
+        let lower = text.to_ascii_lowercase();
+        let (https, at) = match lower.as_str() {
+            l if l.starts_with("https://") => (true, 8),
+            l if l.starts_with("http://") => (false, 7),
+            _ => return Err(bad("want http:// or https://")),
+        };
+        if text.len() > 2000 || !text.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(bad("only printable ASCII without blanks, 2000 characters at most; encode the rest"));
+        }
+        let rest = &text[at..];
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(bad("no user name or password in it"));
+        }
+        let to = HostPort::with_default(authority, if https { 443 } else { 80 })
+            .map_err(|e| bad(&e.to_string()))?;
+        let path = tail.split('#').next().unwrap_or("");
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Url { https, to, path, text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Url {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Url {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "type", deny_unknown_fields)]
+pub enum Target {
+    /// A web address.
+    Http {
+        /// Where.
+        url: Url,
+        /// The status that means up; 0: any 2xx.
+        expect_status: u16,
+        /// The first MiB of the body must contain this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body_match: Option<String>,
+    },
+    /// A port that must accept a connection.
+    Tcp {
+        /// Where.
+        to: HostPort,
+    },
+    /// A host that must answer an echo request.
+    Icmp {
+        /// Who.
+        host: Host,
+    },
+}
+
+impl Target {
+    /// `http`, `tcp`, `icmp`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Target::Http { .. } => "http",
+            Target::Tcp { .. } => "tcp",
+            Target::Icmp { .. } => "icmp",
+        }
+    }
+
+    /// What is watched, as the operator wrote it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Target::Http { url, .. } => url.to_string(),
+            Target::Tcp { to } => to.to_string(),
+            Target::Icmp { host } => host.to_string(),
+        }
+    }
+}
+
+/// A target and how to watch it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Never changes.
+    pub id: CheckId,
+    /// Unique among checks.
+    pub name: Name,
+    /// What.
+    pub target: Target,
+    /// How often; [`SHORTEST_INTERVAL`] at least.
+    pub interval: Span,
+    /// How long one probe may take; the interval at most.
+    pub timeout: Span,
+    /// Alerts of its own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub alert_ids: BTreeSet<AlertId>,
+    /// Default alerts it does not want.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub suppress_alert_ids: BTreeSet<AlertId>,
+    /// A disabled check is not probed and owes nothing.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enabled: bool,
+}
+
+impl Check {
+    /// The rules within one check.
+    ///
+    /// # Errors
+    /// A sentence that names the field and the rule.
+    pub fn validate(&self) -> Result<(), String> {
+        let name = &self.name;
+        if self.interval < SHORTEST_INTERVAL {
+            return Err(format!(
+                "check {name:?}: interval {} is too short ({SHORTEST_INTERVAL} at least)",
+                self.interval,
+                name = name.as_str()
+            ));
+        }
+        if self.timeout > self.interval {
+            return Err(format!(
+                "check {:?}: timeout {} is longer than the interval {}",
+                name.as_str(),
+                self.timeout,
+                self.interval
+            ));
+        }
+        if let Target::Http { expect_status, body_match, .. } = &self.target {
+            if *expect_status != 0 && !(100..=599).contains(expect_status) {
+                return Err(format!(
+                    "check {:?}: expected status {expect_status} is out of range (100 to 599, 0 for any 2xx)",
+                    name.as_str()
+                ));
+            }
+            if body_match.as_ref().is_some_and(|m| m.is_empty() || m.len() > 4096) {
+                return Err(format!("check {:?}: body match must have 1 to 4096 bytes", name.as_str()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A destination and when it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alert {
+    /// Never changes.
+    pub id: AlertId,
+    /// Unique among alerts.
+    pub name: Name,
+    /// Used by every check that does not suppress it.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub default: bool,
+    /// A disabled alert is owed nothing new.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enabled: bool,
+    /// DOWN is repeated this often while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind: Option<Span>,
+    /// In place of the built-in subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_template: Option<String>,
+    /// In place of the built-in body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_template: Option<String>,
+    /// How messages get there.
+    pub channel: Channel,
+}
+
+/// How a mail connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailTls {
+    /// Upgraded before anything is said; a relay that does not offer it is an error.
+    StartTls,
+    /// From the first byte.
+    Implicit,
+    /// Not at all.
+    Plain,
+}
+
+/// How messages get to a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "type", deny_unknown_fields)]
+pub enum Channel {
+    /// A mail relay.
+    Smtp {
+        /// The relay.
+        host: Host,
+        /// Its port.
+        port: u16,
+        /// Log in as.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// With.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        password: Option<Secret>,
+        /// Envelope and header sender.
+        from: Mailbox,
+        /// Recipients, one at least.
+        to: Vec<Mailbox>,
+        /// Protection.
+        tls: MailTls,
+        /// Certificates (PEM) that a private relay's is checked against, beside the system's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_pem: Option<String>,
+        /// Further header fields.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        headers: Vec<Header>,
+    },
+    /// A Discord webhook.
+    Discord {
+        /// Its URL; the path is a secret.
+        webhook: Secret,
+    },
+}
+
+impl Channel {
+    /// `smtp`, `discord`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Channel::Smtp { .. } => "smtp",
+            Channel::Discord { .. } => "discord",
+        }
+    }
+
+    /// Where messages go, without secrets: the recipients, or the webhook's host.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match self {
+            Channel::Smtp { host, port, to, .. } => {
+                let to: Vec<&str> = to.iter().map(Mailbox::as_str).collect();
+                format!("{} via {host}:{port}", to.join(","))
+            }
+            Channel::Discord { webhook } => match webhook.reveal().parse::<Url>() {
+                Ok(url) => format!("{}/...", url.to),
+                Err(_) => "(unreadable webhook)".to_owned(),
+            },
+        }
+    }
+}
+
+/// A mail address `local@domain`, optionally `Name <local@domain>`. Nothing that could end a
+/// header line or an SMTP command gets in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Mailbox(String);
+
+impl Mailbox {
+    /// As written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Mailbox {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Mailbox, String> {
+        let bad = || format!("{:?} is not a mail address", crate::base::text::shorten(text, 120));
+        let address = match text.rsplit_once('<') {
+            Some((_, inside)) => inside.strip_suffix('>').ok_or_else(bad)?,
+            None => text,
+        };
+        let (local, domain) = address.rsplit_once('@').ok_or_else(bad)?;
+        let local_ok = !local.is_empty()
+            && local.len() <= 64
+            && local.chars().all(|c| !c.is_control() && !c.is_whitespace() && !"<>()[],;:\\\"@".contains(c));
+        let domain_ok = domain.parse::<Host>().is_ok()
+            || !domain.is_ascii() && !domain.chars().any(|c| c.is_control() || c.is_whitespace());
+        if text.len() > 320
+            || text.trim() != text
+            || text.chars().any(char::is_control)
+            || !local_ok
+            || !domain_ok
+        {
+            return Err(bad());
+        }
+        Ok(Mailbox(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Mailbox {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A further mail header, `Name: value`; never one that the program writes itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The field name (RFC 5322, section 2.2: printable ASCII but the colon).
+    pub name: String,
+    /// The value, one line.
+    pub value: String,
+}
+
+/// Fields that the program writes; a second one of them would contradict it.
+const OWN_HEADERS: &[&str] = &[
+    "from",
+    "to",
+    "cc",
+    "bcc",
+    "subject",
+    "date",
+    "message-id",
+    "in-reply-to",
+    "references",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+    "sender",
+    "auto-submitted",
+];
+
+impl FromStr for Header {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Header, String> {
+        let bad =
+            |why: &str| format!("{:?} is not a mail header ({why})", crate::base::text::shorten(text, 120));
+        let (name, value) = text.split_once(':').ok_or_else(|| bad("want 'Name: value'"))?;
+        let value = value.trim();
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(bad("the name must be printable ASCII without blanks"));
+        }
+        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(bad("this field is written by qu itself"));
+        }
+        if text.len() > 900 || value.is_empty() || value.chars().any(char::is_control) {
+            return Err(bad("the value must be one line of text"));
+        }
+        Ok(Header { name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.value)
+    }
+}
+
+impl Serialize for Header {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants a reference
+fn is_yes(b: &bool) -> bool {
+    *b
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants a reference
+fn is_no(b: &bool) -> bool {
+    !*b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart_and_bad_ones_refused() {
+        let url: Url = "https://Example.com:8443/a?b#c".parse().unwrap();
+        assert_eq!(
+            (url.https, url.to.to_string().as_str(), url.path.as_str()),
+            (true, "example.com:8443", "/a?b")
+        );
+        assert_eq!("http://[::1]".parse::<Url>().unwrap().to.to_string(), "[::1]:80");
+        assert_eq!("http://a?x=1".parse::<Url>().unwrap().path, "/?x=1");
+        for bad in [
+            "not a url",
+            "ftp://a",
+            "http://",
+            "http://u:p@a/",
+            "http://a b/",
+            "http:///x",
+            "http://a:0/",
+            "http://é/",
+        ] {
+            assert!(bad.parse::<Url>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_ends_a_line_becomes_a_mail_address_or_header() {
+        for good in ["ops@example.com", "Ops <ops@example.com>", "a+b@[::1]"] {
+            assert!(good.parse::<Mailbox>().is_ok(), "{good}");
+        }
+        for bad in ["", "ops", "a@", "@b", "a@b\r\nRCPT TO:<x@y>", "a b@c", "a@b c", "<a@b", "a,b@c"] {
+            assert!(bad.parse::<Mailbox>().is_err(), "{bad}");
+        }
+        assert!("X-Team: ops".parse::<Header>().is_ok());
+        for bad in ["X-Team", "Subject: x", "X-A: b\nBcc: c", ": x", "X A: y", "X-A:"] {
+            assert!(bad.parse::<Header>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn settings_are_judged_together() {
+        let ok = Settings::default();
+        assert!(ok.validate().is_ok());
+        assert!(Settings { dead_after: Span::from_secs(2), ..ok }.validate().is_err());
+        assert!(Settings { hysteresis: 0, ..ok }.validate().is_err());
+    }
+}
