@@ -17,6 +17,19 @@
 //! looks at it.
 #![deny(unsafe_code)]
 
+pub mod alerts;
 pub mod base;
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod deliver;
 pub mod identity;
+pub mod probe;
+pub mod quorum;
+pub mod state;
+pub mod store;
+pub mod sys;
+pub mod transport;
+pub mod verdict;
+pub mod view;

@@ -1,0 +1,2 @@
+//! Layer 2: what to say.
+#![forbid(unsafe_code)]

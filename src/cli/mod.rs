@@ -1,0 +1,2 @@
+//! Layer 5: the person's side.
+#![forbid(unsafe_code)]

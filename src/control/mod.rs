@@ -1,0 +1,2 @@
+//! Layer 3: the local socket.
+#![forbid(unsafe_code)]

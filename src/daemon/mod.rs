@@ -1,0 +1,2 @@
+//! Layer 4: the wiring.
+#![forbid(unsafe_code)]

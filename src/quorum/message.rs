@@ -1,0 +1,258 @@
+//! What cores say to each other. One variant a message; every field documented.
+//!
+//! The sender is not a field: the driver passes in who the connection's key proved.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::id::{NodeId, RequestId};
+
+/// A term of mastership; at most one master in each (I1).
+pub type Term = u64;
+/// A position in the log; the first entry has 1.
+pub type Index = u64;
+
+/// One life of a node's `state/`. Drawn at random when `state/` is made; a node that lost it comes
+/// back with another one, and everything the old one promised is then known to be forgotten (I5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(pub u64);
+
+/// Who counts. Thesis, section 4.1: a change adds or removes one voter at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Members that count towards the quorum, each with the life of its `state/` that was counted
+    /// in. A promise of any other life of that node is void.
+    pub voters: BTreeMap<NodeId, Incarnation>,
+    /// Members that are being caught up (thesis, section 4.2.1) and do not count yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub learners: BTreeSet<NodeId>,
+}
+
+impl Membership {
+    /// How many voters are a quorum: floor(N/2)+1.
+    #[must_use]
+    pub fn need(&self) -> usize {
+        self.voters.len() / 2 + 1
+    }
+
+    /// Voters and learners.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.voters.keys().copied().chain(self.learners.iter().copied())
+    }
+
+    /// Whether `node` is a voter in this life.
+    #[must_use]
+    pub fn counts(&self, node: NodeId, life: Incarnation) -> bool {
+        self.voters.get(&node) == Some(&life)
+    }
+}
+
+/// A command, opaque to the core: text that the state machine understands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Under which it is applied once.
+    pub request: RequestId,
+    /// What it says. Shared: the log, the links and the disk all hold it.
+    pub text: Arc<str>,
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place.
+    pub index: Index,
+    /// The term of the master that made it.
+    pub term: Term,
+    /// What the state machine is told; `None` for the first entry of a term (thesis, section 6.4)
+    /// and for changes of membership that the core makes itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
+    /// The membership from this entry on; it holds as soon as the entry is in the log (thesis,
+    /// section 4.1), and is taken back when the entry is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<Membership>,
+}
+
+/// Where a log ends: what votes are judged by (thesis, section 3.6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogEnd {
+    /// Term of the last entry. Compared first.
+    pub term: Term,
+    /// Index of the last entry.
+    pub index: Index,
+}
+
+/// The state machine at one index, with what the core must know to go on from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The last entry it contains.
+    pub end: LogEnd,
+    /// The membership at that entry.
+    pub membership: Membership,
+    /// The state machine's own form, opaque here.
+    pub data: Arc<str>,
+}
+
+/// What one core tells another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Message {
+    /// Every node to every peer each heartbeat, for ever: I live.
+    Beat {
+        /// The sender's term.
+        term: Term,
+        /// Whom the sender follows in that term, itself when it is master.
+        master: Option<NodeId>,
+        /// Which life of `state/` speaks.
+        life: Incarnation,
+        /// Peers that the sender hears (from which something came within dead-after).
+        hears: BTreeSet<NodeId>,
+        /// The sender's log end; what it has durable.
+        end: LogEnd,
+        /// Set while the sender has no `state/` of its cluster: the config version of its
+        /// `cluster.yaml`, and who that file says the members are (I5).
+        blank: Option<Blank>,
+    },
+    /// Would you vote for me? Changes nothing at either side (thesis, section 9.6).
+    PreVote {
+        /// The term the sender would campaign in.
+        term: Term,
+        /// Its log end.
+        end: LogEnd,
+    },
+    /// Answer to [`Message::PreVote`].
+    PreVoted {
+        /// The term that was asked about.
+        asked: Term,
+        /// The voter's own term.
+        term: Term,
+        /// Yes or no.
+        granted: bool,
+        /// The voter's life of `state/`.
+        life: Incarnation,
+        /// False while the voter may still be held by a promise to a master that it has forgotten
+        /// by restarting: such a yes counts only together with everybody's.
+        free: bool,
+    },
+    /// Vote for me (thesis, section 3.4).
+    Vote {
+        /// The candidate's term.
+        term: Term,
+        /// Its log end.
+        end: LogEnd,
+        /// The old master handed over to this candidate: the lease does not hold the voter back
+        /// (thesis, section 4.2.3).
+        transfer: bool,
+    },
+    /// Answer to [`Message::Vote`]; sent only when the vote is on disk.
+    Voted {
+        /// The voter's term.
+        term: Term,
+        /// Yes or no.
+        granted: bool,
+        /// The voter's life of `state/`.
+        life: Incarnation,
+        /// As in [`Message::PreVoted`].
+        free: bool,
+    },
+    /// Master to follower: entries, or none (thesis, section 3.5).
+    Append {
+        /// The master's term.
+        term: Term,
+        /// Counts the master's rounds; answered with, so that the master knows when it *sent*
+        /// what a majority answered (the lease, thesis section 6.4.1).
+        round: u64,
+        /// The entry before the first of `entries`.
+        before: LogEnd,
+        /// In order, contiguous; bounded in bytes.
+        entries: Vec<Entry>,
+        /// The master's commit index.
+        commit: Index,
+    },
+    /// Answer to [`Message::Append`] and [`Message::Piece`]; `matched` never goes beyond what is
+    /// on the follower's disk.
+    Appended {
+        /// The follower's term.
+        term: Term,
+        /// The highest round seen from this master in this term.
+        round: u64,
+        /// The follower's life of `state/`.
+        life: Incarnation,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Master to follower: a bounded piece of a snapshot (thesis, section 5.3).
+    Piece {
+        /// The master's term.
+        term: Term,
+        /// As in [`Message::Append`].
+        round: u64,
+        /// Which snapshot.
+        end: LogEnd,
+        /// Its membership.
+        membership: Membership,
+        /// Byte at which `data` begins.
+        offset: u64,
+        /// Length of the whole, bytes.
+        total: u64,
+        /// The piece.
+        data: String,
+    },
+    /// The master has stopped and hands over: campaign now (thesis, section 3.10).
+    TakeOver {
+        /// The term that the sender was master of.
+        term: Term,
+    },
+    /// Between nodes that all have lost their `state/`: let us start again from my configuration.
+    Refound {
+        /// The new term, above every one that was heard of.
+        term: Term,
+        /// The founder's config version.
+        version: u64,
+    },
+    /// Answer to [`Message::Refound`]: I have forgotten everything too, and follow you in `term`.
+    Refounded {
+        /// The term that was agreed to; on disk as a vote.
+        term: Term,
+        /// The life of `state/` that starts with it.
+        life: Incarnation,
+    },
+}
+
+/// What a node without `state/` knows from its `cluster.yaml` (I5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blank {
+    /// The config version in the file.
+    pub version: u64,
+    /// The members in the file.
+    pub members: BTreeSet<NodeId>,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything up to `matched` is the master's and on disk here.
+    Matched {
+        /// Highest such index.
+        matched: Index,
+    },
+    /// The entry before the first one is not here; send from after `hint` (thesis, section 3.5,
+    /// with the follower's last index as the hint).
+    Gap {
+        /// The `before` index that did not fit.
+        before: Index,
+        /// Nothing above this can match.
+        hint: Index,
+    },
+    /// A piece was taken; the next one starts here.
+    Piece {
+        /// Which snapshot.
+        end: LogEnd,
+        /// Bytes that are here.
+        have: u64,
+    },
+}

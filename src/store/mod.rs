@@ -1,0 +1,2 @@
+//! Layer 3: what must survive.
+#![forbid(unsafe_code)]

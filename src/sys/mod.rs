@@ -1,0 +1,2 @@
+//! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, poll, ICMP sockets.
+#![allow(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Layer 3: bytes between nodes.
+#![forbid(unsafe_code)]
