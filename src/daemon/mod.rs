@@ -1,2 +1,6 @@
 //! Layer 4: the wiring.
 #![forbid(unsafe_code)]
+
+pub mod lock;
+pub mod notify;
+pub mod threads;
