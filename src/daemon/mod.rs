@@ -3,4 +3,5 @@
 
 pub mod lock;
 pub mod notify;
+pub mod plan;
 pub mod threads;
