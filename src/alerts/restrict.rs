@@ -6,12 +6,18 @@
 //! refused: `set` and its kin, `~` `+` `*`, lists, tuples and maps written out, recursive loops.
 //! With that every value is a fact of the message or the result of a bounded filter, and the
 //! engine's fuel bounds the rest; a template can be useless, but it cannot take the memory or the
-//! time of the master (and, after it, of the next master).
+//! time of the master (and, after it, of the next master). The engine works by recursion, so the
+//! number of tags and the length of an expression are bounded too, for the stack's sake.
 //!
 //! It judges no syntax: what it lets through the engine still parses.
 
 /// Tags that are let through.
 const TAGS: &[&str] = &["if", "elif", "else", "endif", "for", "endfor"];
+
+/// Tags in one template. Each may nest in the one before (an `elif` does).
+const MOST_TAGS: usize = 100;
+/// Words and signs in one expression, each of which may be a level of recursion.
+const MOST_WORDS: usize = 100;
 
 /// What is refused: the byte where it stands and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +33,7 @@ pub struct Refused {
 /// # Errors
 /// The first thing that is outside the language described above.
 pub fn scan(template: &str) -> Result<(), Refused> {
-    let mut at = 0;
+    let (mut at, mut tags) = (0, 0);
     while let Some(open) = next_open(template, at) {
         let inside = open + 2;
         at = match template.as_bytes().get(open + 1) {
@@ -38,6 +44,10 @@ pub fn scan(template: &str) -> Result<(), Refused> {
             },
             Some(b'%') => {
                 tag(template, inside)?;
+                tags += 1;
+                if tags > MOST_TAGS {
+                    return Err(Refused { at: open, why: format!("more than {MOST_TAGS} tags") });
+                }
                 expression(template, inside)?
             }
             _ => expression(template, inside)?,
@@ -75,7 +85,7 @@ fn is_word(c: char) -> bool {
 fn expression(template: &str, inside: usize) -> Result<usize, Refused> {
     let mut calls: Vec<bool> = Vec::new();
     let mut quote: Option<char> = None;
-    let (mut escaped, mut word) = (false, String::new());
+    let (mut escaped, mut word, mut words) = (false, String::new(), 0);
     for (offset, c) in template.get(inside..).unwrap_or("").char_indices() {
         let at = inside + offset;
         if let Some(q) = quote {
@@ -86,6 +96,13 @@ fn expression(template: &str, inside: usize) -> Result<usize, Refused> {
             continue;
         }
         let refuse = |why: &str| Err(Refused { at, why: why.to_owned() });
+        words += usize::from(!c.is_whitespace() && (word.is_empty() || !is_word(c)));
+        if words > MOST_WORDS {
+            return Err(Refused {
+                at,
+                why: format!("an expression of more than {MOST_WORDS} words and signs"),
+            });
+        }
         if is_word(c) {
             word.push(c);
             continue;
@@ -147,6 +164,8 @@ mod tests {
             ("{% for x in reports recursive %}{% endfor %}", 29),
             ("{{ 'a' if (1, 2) }}", 12),
             ("{% %}", 3),
+            (&format!("{{{{ {}1 }}}}", "-".repeat(200)), 103),
+            (&"{% if ok %}".repeat(200), 1100),
         ] {
             assert_eq!(scan(bad).map_err(|r| r.at), Err(at), "{bad}");
         }

@@ -180,3 +180,33 @@ fn no_template_panics_whatever_is_in_it() {
         }
     }
 }
+
+#[test]
+fn deep_nesting_is_an_error_and_not_the_end_of_the_stack() {
+    let facts = Facts::sample(Kind::Down);
+    for (open, middle, close) in [
+        ("(", "1", ")"),
+        ("not ", "ok", ""),
+        ("-", "1", ""),
+        ("'a' if ok else ", "'b'", ""),
+        ("ok and ", "ok", ""),
+        ("1 - ", "1", ""),
+        ("1 < ", "1", ""),
+        ("", "detail", "|trim"),
+        ("", "loop", ".x"),
+        ("detail|default(", "1", ")"),
+        ("{% if ok %}", "", "{% endif %}"),
+        ("{% for x in detail %}", "", "{% endfor %}"),
+        ("{% if ok %}", "", "{% elif ok %}"),
+    ] {
+        for times in [LONGEST / (open.len() + close.len()), 90, 45, 30, 20] {
+            let inner = format!("{}{middle}{}", open.repeat(times), close.repeat(times));
+            let template = if open.starts_with("{%") { inner } else { format!("{{{{ {inner} }}}}") };
+            // A thread as small as those that send, and half of that for safety.
+            let facts = facts.clone();
+            let worker = std::thread::Builder::new().stack_size(1 << 20);
+            let rendering = worker.spawn(move || drop(render(&template, &facts, Escape::Nothing))).unwrap();
+            rendering.join().unwrap();
+        }
+    }
+}
