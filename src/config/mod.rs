@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod model;
+pub mod trust;
 
 pub use model::{
     Alert, Channel, Check, Cluster, Header, MailTls, Mailbox, Name, Peer, Secret, Settings, Target, Url,

@@ -3,3 +3,4 @@
 
 pub mod signal;
 pub mod cred;
+pub mod poll;

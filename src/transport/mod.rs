@@ -1,2 +1,1 @@
-//! Layer 3: bytes between nodes.
-#![forbid(unsafe_code)]
+
