@@ -7,6 +7,8 @@
 
 pub(crate) mod document;
 pub mod model;
+#[cfg(test)]
+mod samples;
 mod write;
 pub mod yaml;
 

@@ -19,6 +19,9 @@ use crate::base::clock::Wall;
 use crate::base::id::{AlertId, CheckId, NodeId};
 use crate::base::text::{parse_rfc3339, shorten};
 
+#[cfg(test)]
+mod tests;
+
 static FILE: Shape = Shape::Fields(&[
     text("cluster_id"),
     text("version"),
@@ -224,7 +227,7 @@ fn target(part: &Part) -> Result<Target, YamlError> {
         "tcp" | "icmp" => "expect_status body_match",
         other => return Err(no_type(part, other, "check (want http, tcp or icmp)")),
     };
-    refuse(part, kind, "check", |name| foreign.split(' ').any(|f| f == name))?;
+    refuse(part, kind, "a check", |name| foreign.split(' ').any(|f| f == name))?;
     Ok(match kind {
         "http" => {
             let status = part.number("expect_status", 0, 599)?;
@@ -246,7 +249,7 @@ fn no_type(part: &Part, text: &str, what: &str) -> YamlError {
 /// Refuses fields that are there and belong to another type.
 fn refuse(part: &Part, kind: &str, word: &str, foreign: impl Fn(&str) -> bool) -> Result<(), YamlError> {
     match part.names().find(|name| foreign(name)) {
-        Some(name) => Err(part.wrong(name, &format!("does not apply to a {word} of type {kind}; remove it"))),
+        Some(name) => Err(part.wrong(name, &format!("does not apply to {word} of type {kind}; remove it"))),
         None => Ok(()),
     }
 }
@@ -304,7 +307,7 @@ fn channel(part: &Part) -> Result<Channel, YamlError> {
         other => return Err(no_type(part, other, "alert (want smtp or discord)")),
     };
     let of_a_type = |name: &str| name.starts_with("smtp_") || name.starts_with("discord_");
-    refuse(part, kind, "alert", |name| of_a_type(name) && !name.starts_with(own))?;
+    refuse(part, kind, "an alert", |name| of_a_type(name) && !name.starts_with(own))?;
     if kind == "discord" {
         return Ok(Channel::Discord { webhook: Secret::new(part.need("discord_webhook")?) });
     }

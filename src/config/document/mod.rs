@@ -129,7 +129,7 @@ impl<'t> Document<'t> {
 
     /// The top of the file.
     pub fn top<'d>(&'d self) -> Part<'d> {
-        Part { document: self, path: Vec::new(), kind: "", label: String::new(), fields: &self.root }
+        Part { document: self, path: Vec::new(), label: String::new(), fields: &self.root }
     }
 }
 
@@ -147,7 +147,6 @@ fn error(file: &str, at: scan::At, message: &str) -> YamlError {
 pub(crate) struct Part<'d> {
     document: &'d Document<'d>,
     path: Vec<usize>,
-    kind: &'static str,
     label: String,
     fields: &'d [(&'static str, Value)],
 }
@@ -254,7 +253,7 @@ impl<'d> Part<'d> {
     pub fn part(&self, field: &'static str) -> Option<Part<'d>> {
         let (n, Value::Fields(fields)) = self.entry(field)? else { return None };
         let path = self.below(&[n]);
-        Some(Part { document: self.document, path, kind: field, label: field.to_owned(), fields })
+        Some(Part { document: self.document, path, label: field.to_owned(), fields })
     }
 
     /// The items below a field; `kind` is what one is called.
@@ -267,7 +266,7 @@ impl<'d> Part<'d> {
                 _ => None,
             });
             let label = label(kind, at, known);
-            Part { document: self.document, path: self.below(&[n, at]), kind, label, fields }
+            Part { document: self.document, path: self.below(&[n, at]), label, fields }
         };
         list.iter().enumerate().map(item).collect()
     }

@@ -52,6 +52,11 @@ fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
+/// Characters that stand in no YAML text; the parser would tell only the byte.
+fn is_forbidden(c: char) -> bool {
+    c.is_control() && c != '\t' || matches!(c, '\u{fffe}' | '\u{ffff}')
+}
+
 /// Refuses what must not reach the parser.
 ///
 /// # Errors
@@ -93,6 +98,11 @@ struct Along {
 
 impl Scan {
     fn line(&mut self, line: &str) -> Result<(), (usize, String)> {
+        if let Some((column, c)) = line.chars().enumerate().find(|(_, c)| is_forbidden(*c)) {
+            let why =
+                format!("the character \\u{{{:x}}} is not allowed in YAML; write it as an escape", c as u32);
+            return Err((column, why));
+        }
         if let Mode::Block(floor) = self.mode {
             let indent = line.chars().take_while(|c| *c == ' ').count();
             if indent >= floor || line.trim_matches([' ', '\t']).is_empty() {
@@ -231,4 +241,17 @@ fn deep(levels: usize, column: usize) -> Result<(), (usize, String)> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_and_too_many_are_refused() {
+        let mut scan = Scan { mode: Mode::Plain, flow: 0, values: MOST_VALUES - 3, content: false };
+        assert_eq!(scan.line("a: [b, c]"), Ok(()));
+        let why = "more than 4000000 values; that is no configuration".to_owned();
+        assert_eq!(scan.line("  d: e"), Err((2, why)));
+    }
 }

@@ -66,7 +66,7 @@ fn what_is_wrong_is_told_with_its_place_and_the_item_it_is_in() {
             "f:2:1: not valid YAML: found a tab character that violates indentation, while scanning a plain scalar",
         ),
         ("title: a: b\n", "f:1:9: not valid YAML: mapping values are not allowed in this context"),
-        ("title: a\0b\n", "f:1:9: not valid YAML: control characters are not allowed"),
+        ("title: a\0b\n", "f:1:9: the character \\u{0} is not allowed in YAML; write it as an escape"),
         ("title: a\n---\ntitle: b\n", "f:2:1: a second document begins here; a file holds one"),
         ("title: a\n...\ntitle: b\n", "f:1:1: not valid YAML: more than one document; a file holds one"),
     ] {
@@ -128,8 +128,6 @@ fn bombs_and_depth_end_in_an_error_soon() {
         steps.push_str("box:\n");
     }
     assert!(error_of(&steps).starts_with("f:2:2: unknown field \"box\" in box;"), "{}", error_of(&steps));
-    let many = format!("items: [{}]\n", "a,".repeat(4_100_000));
-    assert!(error_of(&many).ends_with("more than 4000000 values; that is no configuration"));
     let large = "#".repeat(LARGEST_FILE + 1);
     assert_eq!(error_of(&large), "f:1:1: larger than 64 MiB; that is no configuration");
 }
