@@ -5,9 +5,17 @@
 //! where files are.
 #![forbid(unsafe_code)]
 
+pub(crate) mod document;
 pub mod model;
 pub mod trust;
+#[cfg(test)]
+mod samples;
+mod write;
+pub mod yaml;
 
+pub use document::{LARGEST_FILE, YamlError};
 pub use model::{
     Alert, Channel, Check, Cluster, Header, MailTls, Mailbox, Name, Peer, Secret, Settings, Target, Url,
 };
+pub use write::to_yaml;
+pub use yaml::from_yaml;
