@@ -58,7 +58,7 @@ fn every_beginning_of_what_was_not_synced_is_a_state_after_a_power_cut_at_every_
                 copy.power_cut(Crash::Prefix(budget));
                 let story = format!("groups of {group}, cut at {at}, {budget} bytes came through");
                 cases += 1;
-                if cases % 31 == 0 {
+                if cases.is_multiple_of(31) {
                     check_and_go_on(&copy, confirmed, given, &story);
                 } else {
                     check(&reopen(&copy).1, confirmed, given, &story);
