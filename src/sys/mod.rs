@@ -4,3 +4,4 @@
 pub mod signal;
 pub mod cred;
 pub mod poll;
+pub mod files;
