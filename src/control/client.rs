@@ -15,11 +15,6 @@ use crate::base::text;
 use super::message::{Reply, Request};
 use super::stream::Deadline;
 
-/// For a change: the daemon waits out an election for 10 s, and the answer has to travel.
-pub const CHANGE_PATIENCE: Duration = Duration::from_secs(12);
-/// For a picture, which the daemon always has.
-pub const STATUS_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Why there is no answer. Printed as one line with the remedy.
 #[derive(Debug)]
 pub enum ClientError {
@@ -124,7 +119,8 @@ impl std::error::Error for ClientError {
     }
 }
 
-/// Asks and waits for the answer, `patience` at most.
+/// Asks and waits for the answer, `patience` at most ([`Ask::patience`](super::Ask::patience) for
+/// people's commands).
 ///
 /// # Errors
 /// See [`ClientError`].

@@ -80,8 +80,6 @@ impl CheckFields {
 pub struct AlertFields {
     /// Another name.
     pub name: Option<Name>,
-    /// For every check or not.
-    pub default: Option<bool>,
     /// DOWN is repeated; `Some(Remind::Off)` ends it.
     pub remind: Option<Remind>,
     /// Another subject template; empty: the built-in one again.

@@ -10,6 +10,7 @@
 //! is passed on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -310,6 +311,19 @@ impl Ask {
             Ask::IncidentList { .. } => "list incidents".to_owned(),
             Ask::IncidentShow { id } => format!("show incident {id:?}"),
         }
+    }
+
+    /// How long the command line waits for the answer; the daemon gives one a second earlier.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(match self {
+            // What the daemon has at hand.
+            Ask::Status(_) | Ask::TrustList | Ask::IncidentList { .. } | Ask::IncidentShow { .. } => 5,
+            // One attempt of a delivery, with a slow relay.
+            Ask::TestAlert { .. } | Ask::TestCheck { .. } => 60,
+            // An election is waited out for 10 s, and the answer has to travel.
+            _ => 12,
+        })
     }
 
     /// Asks for something to be done, rather than shown: to be logged with its caller.

@@ -65,8 +65,8 @@ impl fmt::Display for Caller {
 
 /// Where everything but pictures is answered.
 pub trait Desk: Send + Sync {
-    /// Answers one request, in the thread of its connection. Must come back by itself: within
-    /// 11 s, since callers wait for 12. [`Ask::Status`] never gets here.
+    /// Answers one request, in the thread of its connection. Must come back by itself, a second
+    /// before the caller's [`Ask::patience`] ends. [`Ask::Status`] never gets here.
     fn ask(&self, who: &Caller, request: Request) -> Reply;
 }
 

@@ -5,3 +5,4 @@ pub mod signal;
 pub mod cred;
 pub mod poll;
 pub mod files;
+pub mod random;
