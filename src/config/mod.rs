@@ -8,6 +8,8 @@
 pub(crate) mod document;
 pub mod model;
 pub mod trust;
+pub mod node;
+pub mod paths;
 #[cfg(test)]
 mod samples;
 mod write;
@@ -17,5 +19,7 @@ pub use document::{LARGEST_FILE, YamlError};
 pub use model::{
     Alert, Channel, Check, Cluster, Header, MailTls, Mailbox, Name, Peer, Secret, Settings, Target, Url,
 };
+pub use node::{NodeConfig, Overrides};
+pub use paths::Paths;
 pub use write::to_yaml;
 pub use yaml::from_yaml;
