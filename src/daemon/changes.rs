@@ -74,7 +74,7 @@ impl Core {
 
     /// One try, wherever the master is.
     fn try_one(&mut self, id: RequestId) {
-        if let Some(answer) = self.state.as_ref().and_then(|s| s.answered(id)).cloned() {
+        if let Some(answer) = self.state.as_ref().and_then(|s| s.answer(id)).cloned() {
             return self.settle(id, &answer);
         }
         let status = self.node.status();
@@ -232,13 +232,7 @@ impl Core {
     /// The result of a change is known.
     fn settle(&mut self, id: RequestId, result: &Result<state::Done, state::Refused>) {
         match result {
-            Ok(done) => {
-                if let What::Test { deliveries } = &done.what {
-                    return self.begin_test(id, deliveries);
-                }
-                let reply = Reply::Done(told(done));
-                self.finish(id, reply);
-            }
+            Ok(done) => self.finish(id, Reply::Done(told(done))),
             Err(why) => self.finish(id, Reply::refused(why.to_string())),
         }
     }

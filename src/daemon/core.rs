@@ -52,7 +52,7 @@ pub struct Outside {
     /// Probes of this node.
     pub prober: Prober,
     /// Destinations.
-    pub desk: Desk,
+    pub desk: Arc<Desk>,
     /// The newest configuration for the file thread. One place: a newer one takes it.
     pub files: super::files::Inlet,
     /// What readers see.
@@ -86,7 +86,6 @@ pub struct Core {
     pub(super) requests: Requests,
     /// Verdicts proposed by this master, by request.
     pub(super) proposed: BTreeMap<RequestId, Vec<CheckId>>,
-    pub(super) tests: super::questions::Tests,
     pub(super) outgoing: Outgoing,
     pub(super) owed: Owed,
     pub(super) picture: Picture,
@@ -135,7 +134,6 @@ impl Core {
             tally: Tally::new(now, &nobody),
             requests: Requests::default(),
             proposed: BTreeMap::new(),
-            tests: super::questions::Tests::default(),
             outgoing: Outgoing::default(),
             owed: Owed::default(),
             picture: Picture::new(now),
@@ -211,8 +209,8 @@ impl Core {
             Event::Delivery(outcome) => self.on_delivery(outcome),
             Event::MakeOffer { reply } => self.on_make_offer(&reply),
             Event::Consider { offer, reply } => self.on_consider(*offer, &reply),
-            Event::Introduce { reply } => drop(reply.try_send(self.joining.introduction())),
             Event::Note { about, text } => self.picture.note(about, text),
+            Event::MakeTest { ask, reply } => self.on_make_test(&ask, &reply),
             Event::Stop => self.on_stop(),
         }
     }
@@ -228,7 +226,6 @@ impl Core {
         self.propose_verdicts(now);
         self.propose_due();
         self.try_requests(now);
-        self.expire_tests(now);
         self.publish(now);
         if let Some(every) = self.out.notify.watchdog
             && now >= self.alive_at
@@ -242,7 +239,6 @@ impl Core {
         let mut next = self.node.deadline();
         next = next.min(self.requests.next_deadline());
         next = next.min(self.outgoing.flush_at()).min(self.picture.publish_at());
-        next = next.min(self.tests.next_deadline());
         if self.acting {
             next = next.min(self.tally.next_deadline()).min(self.owed.next_deadline());
         }
@@ -270,7 +266,7 @@ impl Core {
         self.offer_owed(now);
     }
 
-    fn on_stop(&mut self) {
+    pub(super) fn on_stop(&mut self) {
         if self.stopping.is_some() {
             return;
         }

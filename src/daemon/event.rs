@@ -4,12 +4,13 @@ use crossbeam_channel::Sender;
 
 use crate::base::id::RequestId;
 use crate::config::diff::Edit;
-use crate::control::message::{Reply, Request};
+use super::questions::Trial;
+use crate::control::message::{Ask, Reply, Request};
 use crate::deliver;
 use crate::state::command::Body;
 use crate::store;
 use crate::transport;
-use crate::transport::join::{Introduction, Offer};
+use crate::transport::join::Offer;
 
 /// One thing to be told.
 pub enum Event {
@@ -56,10 +57,12 @@ pub enum Event {
         /// Room for one answer.
         reply: Sender<Result<(), String>>,
     },
-    /// Who this node is, for somebody who wants to add it.
-    Introduce {
+    /// The messages that a test sends.
+    MakeTest {
+        /// Which test.
+        ask: Ask,
         /// Room for one answer.
-        reply: Sender<Introduction>,
+        reply: Sender<Result<Vec<Trial>, String>>,
     },
     /// Something that an operator should see in `qu status` until it is withdrawn (no text).
     Note {

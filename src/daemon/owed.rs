@@ -1,7 +1,6 @@
 //! Owed messages out of the state's outbox to the desk, and their fate back into the log.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
@@ -68,26 +67,22 @@ impl Core {
             for delivery in heads {
                 let facts = facts(delivery, &alert.name.to_string(), self);
                 let job = Job { id: delivery.id, owed_at: delivery.about.at, facts };
-                self.out.desk.offer(Arc::clone(alert), job);
+                self.out.desk.offer(alert, job);
             }
         }
     }
 
     /// A message was accepted, or never will be: that is a fact for the log.
     pub(super) fn on_delivery(&mut self, outcome: DeliveryOutcome) {
-        let DeliveryOutcome { alert, delivery, fate } = outcome;
+        let DeliveryOutcome { alert, id: delivery, fate } = outcome;
         match fate {
             Fate::Delivered => {
                 log!(Info, "deliver", "delivered", alert = alert, message = delivery);
                 self.begin_own(Body::Delivered { delivery });
             }
-            Fate::GaveUp(why) => {
+            Fate::GaveUp { why } => {
                 log!(Error, "deliver", "gave up on a message", alert = alert, message = delivery, why = why);
                 self.begin_own(Body::GaveUp { delivery, why });
-            }
-            Fate::Failed(why) => {
-                log!(Warn, "deliver", "not delivered yet", alert = alert, message = delivery, why = why);
-                self.test_failed(delivery, &why);
             }
         }
         self.picture.alerts_changed();
