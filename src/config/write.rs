@@ -53,7 +53,7 @@ pub fn to_yaml(cluster: &Cluster) -> String {
 
 /// RFC 3339 with milliseconds where there are some; times after the year 9999, which only a
 /// broken clock gives, are written as its end.
-fn time(at: Wall) -> String {
+pub(super) fn time(at: Wall) -> String {
     const LAST: u64 = 253_402_300_799_999;
     let at = Wall(at.0.min(LAST));
     let whole = rfc3339(at);

@@ -166,11 +166,6 @@ impl<'d> Part<'d> {
         self.fields.iter().enumerate().find(|(_, (name, _))| *name == field).map(|(n, (_, v))| (n, v))
     }
 
-    /// Whether the field is there and not empty.
-    pub fn has(&self, field: &str) -> bool {
-        self.entry(field).is_some_and(|(_, v)| !matches!(v, Value::Null))
-    }
-
     /// The names of the fields that are there, empty ones too.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.fields.iter().map(|(name, _)| *name)

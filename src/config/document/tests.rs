@@ -20,7 +20,7 @@ fn single_values_are_taken_as_they_stand_and_only_an_empty_one_is_nothing() {
     assert!(top.part("box").unwrap().fields.is_empty());
     let items = top.items("items", "item");
     assert_eq!(items[0].text("name"), Some("null"));
-    assert_eq!((items[0].text("note"), items[0].has("note")), (None, false));
+    assert_eq!(items[0].text("note"), None);
     assert_eq!(items[0].texts("tags").iter().map(|(t, _)| *t).collect::<Vec<_>>(), ["0x1f", ""]);
     assert_eq!(items[1].text("name"), Some("true"));
     assert_eq!(items[1].text("note"), Some("*a\n&b\n"));
