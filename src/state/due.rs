@@ -124,7 +124,9 @@ impl State {
                     Verdict::Down => (Verdict::Up, Kind::Down),
                     Verdict::Up => (Verdict::Down, Kind::Recovered),
                     Verdict::Unknown => {
-                        return Err(Refused::Rule("nobody is told of unknown: test down or recovered".into()));
+                        return Err(Refused::Rule(
+                            "nobody is told of unknown: test down or recovered".into(),
+                        ));
                     }
                 };
                 let alerts = route(&self.cluster, check);

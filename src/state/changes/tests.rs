@@ -87,10 +87,7 @@ fn a_shorter_interval_takes_the_timeout_along_unless_one_is_said() {
     bench.change(Change::EditCheck { id: check(1).id, edit: short.clone() }).unwrap();
     assert_eq!(bench.state.cluster().checks[&check(1).id].timeout, Span::from_secs(5));
     let said = CheckEdit { timeout: Some(Span::from_secs(6)), ..short };
-    assert!(matches!(
-        bench.change(Change::EditCheck { id: check(1).id, edit: said }),
-        Err(Refused::Rule(_))
-    ));
+    assert!(matches!(bench.change(Change::EditCheck { id: check(1).id, edit: said }), Err(Refused::Rule(_))));
 }
 
 #[test]

@@ -147,7 +147,9 @@ fn beyond_the_bound_the_longest_queue_gives_up_its_oldest() {
         assert!(outbox.owe(message(index, 1), Wall(1)).is_empty());
     }
     let gone = outbox.owe(message(MOST_OWED, 2), Wall(2));
-    assert!(matches!(gone.as_slice(), [(whose, id, Settled::GaveUp(_))] if *whose == alert(1).id && id.index == 1));
+    assert!(
+        matches!(gone.as_slice(), [(whose, id, Settled::GaveUp(_))] if *whose == alert(1).id && id.index == 1)
+    );
     assert_eq!((outbox.len(), outbox.queue_length(alert(2).id)), (MOST_OWED, 2));
     assert!(outbox.standing(alert(1).id).last_error.unwrap().1.contains("were waiting"));
 }
