@@ -1,6 +1,6 @@
 use super::super::fixture::{Bench, alert, check, cluster, node, peer};
 use super::*;
-use crate::config::{MailTls, Target};
+use crate::config::{MailTls, Secret, Target};
 
 fn bench() -> Bench {
     Bench::new()
@@ -119,6 +119,13 @@ fn mail_without_recipients_is_refused() {
     };
     let refused = bench().change(Change::AddAlert(Alert { channel, ..alert(2) })).unwrap_err();
     assert_eq!(refused.to_string(), "alert \"alert 2\": no recipient (one at least)");
+}
+
+#[test]
+fn a_webhook_that_is_no_url_is_refused_without_being_shown() {
+    let channel = Channel::Discord { webhook: Secret::new("discord token 12345") };
+    let refused = bench().change(Change::AddAlert(Alert { channel, ..alert(2) })).unwrap_err().to_string();
+    assert!(refused.contains("not a URL") && !refused.contains("12345"), "{refused}");
 }
 
 #[test]
