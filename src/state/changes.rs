@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::base::id::{AlertId, CheckId, NodeId};
 use crate::base::units::{HostPort, Span};
-use crate::config::{Alert, Channel, Check, Cluster, Peer};
+use crate::config::{Alert, Channel, Check, Cluster, Peer, Url};
 
 use super::command::{AlertEdit, Change, CheckEdit, Setting};
 use super::outcome::{Item, Refused, What};
@@ -175,13 +175,17 @@ fn alert_rules(cluster: &Cluster, alert: &Alert) -> Result<(), Refused> {
             )));
         }
     }
-    if let Channel::Smtp { port, to, .. } = &alert.channel {
-        if to.is_empty() {
-            return Err(Refused::Rule(format!("alert {name:?}: no recipient (one at least)")));
+    let broken = match &alert.channel {
+        Channel::Smtp { to, .. } if to.is_empty() => Some("no recipient (one at least)"),
+        Channel::Smtp { port: 0, .. } => Some("port 0 (want 1 to 65535)"),
+        // The text stays out of the sentence: it is a secret.
+        Channel::Discord { webhook } if webhook.reveal().parse::<Url>().is_err() => {
+            Some("the webhook is not a URL (want https://...)")
         }
-        if *port == 0 {
-            return Err(Refused::Rule(format!("alert {name:?}: port 0 (want 1 to 65535)")));
-        }
+        Channel::Smtp { .. } | Channel::Discord { .. } => None,
+    };
+    if let Some(why) = broken {
+        return Err(Refused::Rule(format!("alert {name:?}: {why}")));
     }
     let taken = cluster.alerts.values().any(|other| other.id != alert.id && other.name == alert.name);
     if taken {

@@ -30,6 +30,7 @@ pub struct Command {
 /// What a command says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[allow(clippy::large_enum_variant)] // one at a time passes by; a box would only be in the way
 pub enum Body {
     /// Change the configuration.
     Change(Change),
@@ -127,17 +128,8 @@ pub enum Member {
 }
 
 /// The names of all kinds that this build understands, as announced to peers.
-pub const KINDS: &[&str] = &[
-    "change",
-    "hand_edit",
-    "verdicts",
-    "delivered",
-    "gave_up",
-    "test",
-    "silence",
-    "end_silence",
-    "remind",
-];
+pub const KINDS: &[&str] =
+    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "test", "silence", "end_silence", "remind"];
 
 impl Body {
     /// The name of the kind, one of [`KINDS`].

@@ -90,13 +90,7 @@ mod tests {
         let fates: Vec<(i32, Fate)> = compare(&old, &new).into_iter().collect();
         assert_eq!(
             fates,
-            [
-                (0, Fate::Added),
-                (1, Fate::Removed),
-                (3, Fate::Changed),
-                (5, Fate::Removed),
-                (6, Fate::Added)
-            ]
+            [(0, Fate::Added), (1, Fate::Removed), (3, Fate::Changed), (5, Fate::Removed), (6, Fate::Added)]
         );
         assert!(compare(&old, &old).is_empty());
     }

@@ -2,6 +2,8 @@
 //!
 //! The master asks [`State::due`] now and then with its wall clock and proposes what comes back.
 //! Proposed twice, it is applied once: a silence ends once, and a reminder carries its number.
+//! Pauses and silences must outlive masters, so they are counted in wall-clock time: a clock that
+//! jumps makes one of these early or late, and nothing else.
 
 use std::sync::Arc;
 
@@ -124,7 +126,9 @@ impl State {
                     Verdict::Down => (Verdict::Up, Kind::Down),
                     Verdict::Up => (Verdict::Down, Kind::Recovered),
                     Verdict::Unknown => {
-                        return Err(Refused::Rule("nobody is told of unknown: test down or recovered".into()));
+                        return Err(Refused::Rule(
+                            "nobody is told of unknown: test down or recovered".into(),
+                        ));
                     }
                 };
                 let alerts = route(&self.cluster, check);

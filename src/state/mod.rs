@@ -260,14 +260,15 @@ impl State {
         test: bool,
     ) -> ReplyTo {
         let id = now.delivery();
-        let delivery = Delivery { id, alert, kind, reply_to, test, about: Arc::clone(about) };
+        let about = Arc::clone(about);
+        let delivery = Delivery { id, owed_at: now.at, alert, kind, reply_to, test, about };
         for (whose, gone, why) in Arc::make_mut(&mut self.outbox).owe(delivery, now.at) {
             now.effects.settled.push((gone, why));
             now.effects.queues.insert(whose);
         }
         now.effects.owed.push(id);
         now.effects.queues.insert(alert);
-        ReplyTo { id, at: about.at }
+        ReplyTo { id, at: now.at }
     }
 
     /// The index of the last entry that was applied.

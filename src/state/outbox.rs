@@ -36,9 +36,12 @@ const LONGEST_REASON: usize = 300;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delivery {
-    /// Its name for ever; together with [`About::at`] the seed of the Message-ID, since a cluster
-    /// that was founded anew from its files counts its log from the start again.
+    /// Its name for ever; together with `owed_at` the seed of the Message-ID, since a cluster that
+    /// was founded anew from its files counts its log from the start again.
     pub id: DeliveryId,
+    /// When it became owed, by the master's wall clock: from here on it is tried. Not always when
+    /// it happened: a silence may lie between.
+    pub owed_at: Wall,
     /// To whom.
     pub alert: AlertId,
     /// What kind of message.
@@ -75,7 +78,7 @@ impl Delivery {
 pub struct ReplyTo {
     /// Its id.
     pub id: DeliveryId,
-    /// Its [`About::at`].
+    /// Its [`Delivery::owed_at`].
     pub at: Wall,
 }
 

@@ -274,7 +274,10 @@ impl fmt::Display for Refused {
                 if more > 0 { write!(f, "; and {more} more") } else { Ok(()) }
             }
             Refused::NobodyToTell { check } => {
-                write!(f, "check {check:?} has no enabled alert: add one with --alerts, or make one the default")
+                write!(
+                    f,
+                    "check {check:?} has no enabled alert: add one with --alerts, or make one the default"
+                )
             }
         }
     }

@@ -220,7 +220,10 @@ mod tests {
         for (from, to) in [
             ("{\"index\"", "{\"novel\":1,\"index\""),
             ("\"hysteresis\"", "\"novel\":1,\"hysteresis\""),
-            ("\"verdicts\":{}", "\"verdicts\":{\"a7f30000-0000-4000-8000-000000000000\":{\"verdict\":\"up\",\"since\":0,\"index\":0}}"),
+            (
+                "\"verdicts\":{}",
+                "\"verdicts\":{\"a7f30000-0000-4000-8000-000000000000\":{\"verdict\":\"up\",\"since\":0,\"index\":0}}",
+            ),
         ] {
             let refused = from_text(&rewritten(&text, 1, from, to)).unwrap_err();
             assert!(refused.to_string().contains("upgrade this node"), "{refused}");

@@ -291,7 +291,8 @@ fn tests_go_out_beside_the_lanes_and_change_nothing_else() {
     assert_eq!(bench.state.verdict(check(1).id), Some(Verdict::Up));
     let lonely = Check { suppress_alert_ids: [alert(1).id].into(), ..check(2) };
     bench.change(Change::AddCheck(lonely)).unwrap();
-    for (id, to) in [(check(2).id, Verdict::Down), (check(1).id, Verdict::Unknown), (check(9).id, Verdict::Up)]
+    for (id, to) in
+        [(check(2).id, Verdict::Down), (check(1).id, Verdict::Unknown), (check(9).id, Verdict::Up)]
     {
         assert!(bench.tell(Body::Test(TestOf::Check { id, to })).result.is_err());
     }

@@ -63,13 +63,7 @@ pub struct CheckVerdict {
 impl CheckVerdict {
     /// The beginning of every check.
     pub(super) fn unknown(since: Wall, index: u64) -> CheckVerdict {
-        CheckVerdict {
-            verdict: Verdict::Unknown,
-            since,
-            index,
-            incident: None,
-            told: BTreeMap::new(),
-        }
+        CheckVerdict { verdict: Verdict::Unknown, since, index, incident: None, told: BTreeMap::new() }
     }
 }
 
@@ -140,8 +134,7 @@ impl State {
                 continue;
             }
             let by = self.owe(now, alert, Kind::Down, &about, None, false);
-            let told =
-                Told { by, incident: incident.id, since: incident.start, last: now.at, reminders: 0 };
+            let told = Told { by, incident: incident.id, since: incident.start, last: now.at, reminders: 0 };
             known.told.insert(alert, told);
         }
     }

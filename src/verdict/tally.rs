@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::base::clock::Mono;
 use crate::base::id::{CheckId, NodeId};
+use crate::base::text::{harmless, shorten};
 use crate::base::units::Span;
 use crate::config::{Check, Cluster};
 
@@ -26,6 +27,8 @@ use super::report::{Outcome, Report, Seen, Transition, Verdict, definition};
 const FRESH_INTERVALS: u64 = 3;
 /// and for this long at least.
 const FRESH_AT_LEAST: Span = Span::from_secs(30);
+/// A kept detail, characters.
+const LONGEST_DETAIL: usize = 300;
 
 /// How long a report of a check with this interval is fresh.
 #[must_use]
@@ -147,6 +150,18 @@ impl Watched {
     }
 }
 
+/// A peer's sentence ends up in everybody's state, terminal and mail: what is too long or not
+/// meant for eyes goes here.
+fn presentable(outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Ok => Outcome::Ok,
+        Outcome::Failed { stage, detail } => {
+            let detail = shorten(&harmless(&shorten(detail, LONGEST_DETAIL)), LONGEST_DETAIL);
+            Outcome::Failed { stage: *stage, detail }
+        }
+    }
+}
+
 impl Held {
     fn seen(&self, node: NodeId) -> Seen {
         Seen { node, outcome: self.outcome.clone(), took_ms: self.took_ms }
@@ -241,7 +256,7 @@ impl Tally {
             boot: report.boot,
             round: report.round,
             took_ms: report.took_ms,
-            outcome: report.outcome.clone(),
+            outcome: presentable(&report.outcome),
             counted: false,
         };
         watched.reports.insert(from, held);

@@ -1,6 +1,6 @@
 use super::super::fixture::{Bench, alert, check, cluster, node, peer};
 use super::*;
-use crate::config::{MailTls, Target};
+use crate::config::{MailTls, Secret, Target};
 
 fn bench() -> Bench {
     Bench::new()
@@ -87,10 +87,7 @@ fn a_shorter_interval_takes_the_timeout_along_unless_one_is_said() {
     bench.change(Change::EditCheck { id: check(1).id, edit: short.clone() }).unwrap();
     assert_eq!(bench.state.cluster().checks[&check(1).id].timeout, Span::from_secs(5));
     let said = CheckEdit { timeout: Some(Span::from_secs(6)), ..short };
-    assert!(matches!(
-        bench.change(Change::EditCheck { id: check(1).id, edit: said }),
-        Err(Refused::Rule(_))
-    ));
+    assert!(matches!(bench.change(Change::EditCheck { id: check(1).id, edit: said }), Err(Refused::Rule(_))));
 }
 
 #[test]
@@ -122,6 +119,13 @@ fn mail_without_recipients_is_refused() {
     };
     let refused = bench().change(Change::AddAlert(Alert { channel, ..alert(2) })).unwrap_err();
     assert_eq!(refused.to_string(), "alert \"alert 2\": no recipient (one at least)");
+}
+
+#[test]
+fn a_webhook_that_is_no_url_is_refused_without_being_shown() {
+    let channel = Channel::Discord { webhook: Secret::new("discord token 12345") };
+    let refused = bench().change(Change::AddAlert(Alert { channel, ..alert(2) })).unwrap_err().to_string();
+    assert!(refused.contains("not a URL") && !refused.contains("12345"), "{refused}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn recovered_answers_its_down() {
     bench.deliver(1);
     turn(&mut bench, Verdict::Up);
     let up = bench.state.outbox().all().next().unwrap().clone();
-    assert_eq!(up.reply_to, Some(ReplyTo { id: down.id, at: down.about.at }));
+    assert_eq!(up.reply_to, Some(ReplyTo { id: down.id, at: down.owed_at }));
     assert_eq!(up.about.down_since, Some(down.about.at));
     assert_eq!(up.about.incident, down.about.incident);
 }
@@ -122,6 +122,7 @@ fn settling_twice_is_settling_once() {
 fn beyond_the_bound_the_longest_queue_gives_up_its_oldest() {
     let message = |index: usize, to: u8| Delivery {
         id: DeliveryId { index: index as u64, n: 0 },
+        owed_at: Wall(0),
         alert: alert(to).id,
         kind: Kind::Down,
         reply_to: None,
@@ -147,7 +148,9 @@ fn beyond_the_bound_the_longest_queue_gives_up_its_oldest() {
         assert!(outbox.owe(message(index, 1), Wall(1)).is_empty());
     }
     let gone = outbox.owe(message(MOST_OWED, 2), Wall(2));
-    assert!(matches!(gone.as_slice(), [(whose, id, Settled::GaveUp(_))] if *whose == alert(1).id && id.index == 1));
+    assert!(
+        matches!(gone.as_slice(), [(whose, id, Settled::GaveUp(_))] if *whose == alert(1).id && id.index == 1)
+    );
     assert_eq!((outbox.len(), outbox.queue_length(alert(2).id)), (MOST_OWED, 2));
     assert!(outbox.standing(alert(1).id).last_error.unwrap().1.contains("were waiting"));
 }

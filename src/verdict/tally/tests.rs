@@ -232,7 +232,7 @@ fn an_edited_check_starts_its_window_anew_and_a_renamed_one_does_not() {
     bench.tally.configure(at(10), &cluster(1, &[renamed]));
     assert_eq!(bench.tally.said(at(10), check(1).id).unwrap().total, 1);
     let slower = Check { interval: Span::from_secs(60), ..check(1) };
-    bench.tally.configure(at(20), &cluster(1, &[slower.clone()]));
+    bench.tally.configure(at(20), &cluster(1, std::slice::from_ref(&slower)));
     assert_eq!(bench.tally.said(at(20), check(1).id).unwrap().total, 0);
     assert_eq!(bench.hear(21, 1, 2, false), Taken::OtherDefinition);
     assert_eq!(bench.turn(199), None);
@@ -312,6 +312,17 @@ fn the_picture_names_the_failing_node_with_the_lowest_id_even_when_up() {
     assert_eq!((said.ok, said.total, said.detail.as_str()), (1, 3, "dns: no such host"));
     assert_eq!(said.nodes.iter().map(|n| n.age.as_secs()).collect::<Vec<_>>(), [2, 1, 3]);
     assert_eq!(bench.tally.said(at(91), check(1).id).unwrap().total, 2, "stale ones are not shown");
+}
+
+#[test]
+fn what_a_peer_says_is_made_short_and_harmless() {
+    let mut bench = Bench::new(1, Verdict::Up);
+    let detail = format!("\x1b[2J\r\n{}", "x".repeat(1_000_000));
+    let loud = Report { outcome: Outcome::Failed { stage: Stage::Http, detail }, ..report(1, false) };
+    bench.tally.take(at(1), node(1), &loud);
+    let said = bench.tally.said(at(1), check(1).id).unwrap();
+    assert!(said.detail.chars().count() <= 300, "{}", said.detail.len());
+    assert!(said.detail.starts_with("\\u{1b}[2J") && !said.detail.contains(char::is_control));
 }
 
 /// However reports come in, a minority of failing nodes never takes a check down, and a minority
