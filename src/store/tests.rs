@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod faults;
 mod fuzz;
+mod real;
 mod threads;
 
 use std::collections::BTreeMap;

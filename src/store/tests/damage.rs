@@ -94,20 +94,23 @@ fn an_empty_sector_and_foreign_bytes_in_the_middle_are_refused() {
 #[test]
 fn a_bad_last_record_that_no_durable_mark_knows_is_an_interrupted_write_and_no_other_is() {
     let disk = disk();
-    let (mut store, before) = reopen(&disk);
+    let marked = disk.bytes(LOG).unwrap().len();
+    let (mut store, _) = reopen(&disk);
     store.apply(&[append(5, 6, &["n"])]).unwrap();
+    let last = disk.bytes(LOG).unwrap().len();
+    store.apply(&[append(6, 6, &["o"])]).unwrap();
     drop(store);
     disk.power_cut(Crash::Lost);
-    let Opened::Remembered(before) = before else { panic!("nothing there") };
-    let (old, all) = (before.entries.len(), disk.bytes(LOG).unwrap().len());
-    let last = (0..all).rev().find(|at| disk.bytes(LOG).unwrap()[*at] == 0xff).unwrap();
+    let all = disk.bytes(LOG).unwrap().len();
+    assert!(marked < last && last < all);
     for at in 0..all {
         let bad = with(&disk, LOG, |b| b[at] ^= 0x40);
         if at < last {
-            damaged(&bad, &format!("byte {at}"));
+            let told = damaged(&bad, &format!("byte {at}"));
+            assert!(at < marked || told.contains("a later one follows"), "{told}");
         } else {
             let Opened::Remembered(got) = reopen(&bad).1 else { panic!("nothing there") };
-            assert_eq!(got.entries.len(), old, "byte {at}");
+            assert_eq!(got.entries.last().map(|e| e.index), Some(6), "byte {at}");
             assert_eq!(bad.bytes(LOG).unwrap().len(), last, "cut off at {at}");
         }
     }
@@ -159,6 +162,16 @@ fn files_of_different_times_do_not_make_a_state() {
     }
     let renamed = with(&disk, LOG, |b| *b = old.bytes("log-1").unwrap());
     damaged(&renamed, "another log under this name");
+
+    // Two logs of the same number, and of different lives.
+    let other = SimDisk::new();
+    let (mut store, _) = reopen(&other);
+    store.apply(&[vote(1, None), snapshot(8, 3, false), append(8, 3, &["x"])]).unwrap();
+    for (name, from) in [("snapshot", &other), ("log-1", &other)] {
+        let mixed = old.copy();
+        mixed.set(name, from.bytes(name).unwrap());
+        damaged(&mixed, &format!("{name} of another life"));
+    }
 }
 
 #[test]

@@ -96,3 +96,18 @@ fn a_mark_that_cannot_be_written_fails_no_write() {
     store.settle().unwrap();
     assert!(!store.unsettled());
 }
+
+#[test]
+fn a_mark_whose_sync_failed_is_written_again() {
+    let disk = written();
+    let (mut store, _) = reopen(&disk);
+    store.apply(&[append(3, 5, &["k"]), Write::Commit(4)]).unwrap();
+    let sync = disk.operations();
+    disk.fail(sync..sync + 1, Fault::Broken);
+    assert!(store.settle().is_err());
+    assert!(store.unsettled());
+    store.settle().unwrap();
+    disk.power_cut(Crash::Lost);
+    let Opened::Remembered(got) = reopen(&disk).1 else { panic!("nothing there") };
+    assert_eq!(got.commit, 4, "what the kernel had dropped was written once more");
+}
