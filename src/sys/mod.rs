@@ -3,6 +3,7 @@
 
 pub mod signal;
 pub mod cred;
+pub mod net;
 pub mod poll;
 pub mod files;
 pub mod random;
