@@ -1,2 +1,5 @@
 //! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, poll, ICMP sockets.
 #![allow(unsafe_code)]
+
+pub mod icmp;
+pub mod poll;
