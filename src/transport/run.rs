@@ -29,7 +29,7 @@ use crate::base::id::{ClusterId, NodeId};
 use crate::base::rng::Rng;
 use crate::identity::Trust;
 use crate::log;
-use crate::sys::poll::Poll;
+use crate::sys::wait::Poll;
 
 /// How long a closed connection may take to deliver the last word.
 pub(super) const LEAVE_LIMIT: Duration = Duration::from_millis(500);
