@@ -27,10 +27,14 @@ pub fn add_smtp(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let user = said.text("user").filter(|u| !u.is_empty()).map(str::to_owned);
     let password = input::secret(session, said, "password")?;
     match (&user, &password) {
-        (Some(_), None) => return Err(Failure::Usage("--user needs --password-file or --password".to_owned())),
+        (Some(_), None) => {
+            return Err(Failure::Usage("--user needs --password-file or --password".to_owned()));
+        }
         (None, Some(_)) => return Err(Failure::Usage("a password needs --user".to_owned())),
         (Some(_), Some(_)) if tls == MailTls::Plain => {
-            session.say("warning: the password will go over the network in the clear; leave --starttls=false out");
+            session.say(
+                "warning: the password will go over the network in the clear; leave --starttls=false out",
+            );
         }
         _ => {}
     }
@@ -44,7 +48,9 @@ pub fn add_smtp(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
 pub fn add_discord(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let name: Name = said.parse_arg("name")?;
     let Some(webhook) = webhook(session, said)? else {
-        return Err(Failure::Usage("--webhook-file or --webhook is missing (qu help alert add discord)".into()));
+        return Err(Failure::Usage(
+            "--webhook-file or --webhook is missing (qu help alert add discord)".into(),
+        ));
     };
     add(session, said, name, Channel::Discord { webhook })
 }
@@ -58,7 +64,11 @@ fn add(session: &mut Session<'_>, said: &Said, name: Name, channel: Channel) -> 
     let subject_template = given(template(session, said, "subject-file")?);
     let body_template = given(template(session, said, "body-file")?);
     let default = said.has("default");
-    ask::deed(session, said, Ask::AddAlert { name, channel, default, remind, subject_template, body_template })
+    ask::deed(
+        session,
+        said,
+        Ask::AddAlert { name, channel, default, remind, subject_template, body_template },
+    )
 }
 
 /// `qu alert edit <id-or-name> ...`.
@@ -106,7 +116,16 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         ]
     });
     let head = [
-        "ID", "NAME", "TYPE", "DESTINATION", "DEFAULT", "ENABLED", "QUEUE", "FAILED", "LAST_SUCCESS", "LAST_ERROR",
+        "ID",
+        "NAME",
+        "TYPE",
+        "DESTINATION",
+        "DEFAULT",
+        "ENABLED",
+        "QUEUE",
+        "FAILED",
+        "LAST_SUCCESS",
+        "LAST_ERROR",
     ];
     session.print(&text::table(&head, &rows.collect::<Vec<_>>()))
 }
@@ -144,9 +163,7 @@ fn who(said: &Said) -> String {
 fn protection(said: &Said, port: Option<u16>) -> Result<Option<MailTls>, Failure> {
     let by_port = (port == Some(SUBMISSIONS)).then_some(MailTls::Implicit);
     match (said.switch("tls"), said.switch("starttls")) {
-        (Some(true), Some(true)) => {
-            Err(Failure::Usage("--tls and --starttls exclude each other".to_owned()))
-        }
+        (Some(true), Some(true)) => Err(Failure::Usage("--tls and --starttls exclude each other".to_owned())),
         (Some(true), _) => Ok(Some(MailTls::Implicit)),
         (_, Some(true)) | (Some(false), None) => Ok(Some(MailTls::StartTls)),
         (Some(false), Some(false)) => Ok(Some(MailTls::Plain)),
@@ -196,7 +213,9 @@ fn webhook(session: &mut Session<'_>, said: &Said) -> Result<Option<Secret>, Fai
     // The URL is the secret: what is wrong with it must not be shown with it.
     match secret.reveal().parse::<Url>() {
         Ok(_) => Ok(Some(secret)),
-        Err(_) => Err(Failure::Usage("the webhook is not a URL (want https://..., not shown here)".to_owned())),
+        Err(_) => {
+            Err(Failure::Usage("the webhook is not a URL (want https://..., not shown here)".to_owned()))
+        }
     }
 }
 

@@ -55,7 +55,8 @@ fn timing(said: &Said) -> Result<(Option<Span>, Option<Span>), Failure> {
 fn status_code(said: &Said) -> Result<Option<u16>, Failure> {
     let Some(text) = said.text("expect") else { return Ok(None) };
     let code: Option<u16> = text.parse().ok().filter(|c| *c == 0 || (100..=599).contains(c));
-    let wrong = || Failure::Usage(format!("--expect: {text:?} is not an HTTP status (100 to 599, 0 for any 2xx)"));
+    let wrong =
+        || Failure::Usage(format!("--expect: {text:?} is not an HTTP status (100 to 599, 0 for any 2xx)"));
     code.map(Some).ok_or_else(wrong)
 }
 

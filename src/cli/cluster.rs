@@ -48,7 +48,8 @@ pub fn show(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
 pub fn set(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let (name, value) = (said.arg("setting"), said.arg("value"));
     let known = facts::SETTINGS.iter().find(|(own, others, _)| *own == name || others.contains(&name));
-    let span = || value.parse().map_err(|e: crate::base::units::BadSpan| Failure::Usage(format!("{name}: {e}")));
+    let span =
+        || value.parse().map_err(|e: crate::base::units::BadSpan| Failure::Usage(format!("{name}: {e}")));
     let setting = match known.map(|(own, _, _)| *own) {
         Some("heartbeat") => Setting::Heartbeat(span()?),
         Some("dead_after") => Setting::DeadAfter(span()?),

@@ -90,8 +90,10 @@ fn bash() -> String {
             let at = format!("'{} --{}'", command.path.join(" "), flag.name);
             if let Some(words) = takes_word(flag) {
                 let words = words.join(" ");
-                let _ =
-                    writeln!(text, "        {at}) COMPREPLY=($(compgen -W '{words}' -- \"$cur\")); return ;;");
+                let _ = writeln!(
+                    text,
+                    "        {at}) COMPREPLY=($(compgen -W '{words}' -- \"$cur\")); return ;;"
+                );
             }
         }
     }
@@ -112,9 +114,7 @@ fn bash() -> String {
         words.extend(spot.flags.iter().map(|f| format!("--{}", f.name)));
         let _ = writeln!(text, "        '{}') words='{}' ;;", spot.path, words.join(" "));
     }
-    text.push_str(
-        "    esac\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -F _qu qu\n",
-    );
+    text.push_str("    esac\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -F _qu qu\n");
     text
 }
 
@@ -163,12 +163,12 @@ fn fish_text(doc: &str) -> String {
 
 fn fish() -> String {
     let mut text = String::from(
-        "# fish completion for qu; made by: qu completion fish\nfunction __qu_path\n    set -l path\n    for word in (commandline -opc)[2..-1]\n        set -l next (string join ' ' $path $word)\n        switch $next\n",
+        "# fish completion for qu; made by: qu completion fish\nfunction __qu_path\n    set -l path\n    for word in (commandline -opc)[2..-1]\n        set -l next (string join -- ' ' $path $word)\n        switch $next\n",
     );
     let quoted: Vec<String> = steps().iter().map(|s| format!("'{s}'")).collect();
     let _ = write!(
         text,
-        "            case {}\n                set path (string split ' ' $next)\n        end\n    end\n    string join ' ' $path\nend\nfunction __qu_at\n    test (__qu_path) = \"$argv[1]\"\nend\ncomplete -c qu -f\n",
+        "            case {}\n                set path (string split ' ' $next)\n        end\n    end\n    string join -- ' ' $path\nend\nfunction __qu_at\n    set -l at (__qu_path)\n    test \"$at\" = \"$argv[1]\"\nend\ncomplete -c qu -f\n",
         quoted.join(" ")
     );
     for spot in spots() {

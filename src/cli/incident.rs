@@ -10,7 +10,7 @@ use super::{Failure, Session, ask, show};
 /// `qu incident list`.
 pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let check = said.text("check").map(str::to_owned);
-    let asked = Ask::IncidentList { check, since: said.parse("since")?, limit: said.parse("limit")? };
+    let asked = Ask::IncidentList { check, since: said.parse("since")?, limit: said.number("limit")? };
     let all = incidents(session, asked)?;
     if said.has("json") {
         return show::json(session, &all);

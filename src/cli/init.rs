@@ -80,13 +80,20 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let new = NewNode {
         dir: wiring::data_dir(session, said)?,
         advertise: said.parse("advertise")?,
-        bind: said.parse("bind")?,
+        bind: bind(said)?,
         port: port(said)?,
         secret: input::secret(session, said, "secret")?,
         key_type: said.parse("key-type")?.unwrap_or_default(),
     };
     let made = wiring::init(session, &new)?;
     session.print(&render(&made))
+}
+
+/// `--bind`, an address of this machine.
+pub fn bind(said: &Said) -> Result<Option<IpAddr>, Failure> {
+    let Some(text) = said.text("bind") else { return Ok(None) };
+    let wrong = |_| Failure::Usage(format!("--bind: {text:?} is not an IP address"));
+    text.parse().map(Some).map_err(wrong)
 }
 
 /// `--port`, from 1 to 65535.

@@ -116,12 +116,12 @@ impl Session<'_> {
 /// The whole program: arguments and environment of this process, its streams, its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr());
+    // Not locked: a daemon's threads may write too.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
     let stdin = io::stdin();
     let terminal = stdin.is_terminal();
     let env = |name: &str| std::env::var_os(name);
-    let mut session =
-        Session { out: &mut out, err: &mut err, input: &mut stdin.lock(), terminal, env: &env };
+    let mut session = Session { out: &mut out, err: &mut err, input: &mut stdin.lock(), terminal, env: &env };
     ExitCode::from(run(std::env::args_os().skip(1), &mut session))
 }
 

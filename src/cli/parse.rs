@@ -93,14 +93,15 @@ impl Said {
     fn argument(&mut self, command: &'static Command, word: String) -> Result<(), Failure> {
         let last = command.args.last().filter(|a| a.many);
         let Some(arg) = command.args.get(self.args.len()).or(last) else {
-            return Err(usage(format!(
-                "{:?} is one argument too many; usage: {}",
-                word,
-                command.usage()
-            )));
+            return Err(usage(format!("{:?} is one argument too many; usage: {}", word, command.usage())));
         };
         if !arg.words.is_empty() && !arg.words.contains(&word.as_str()) {
-            return Err(usage(format!("{:?} is none of {}; usage: {}", word, arg.words.join(", "), command.usage())));
+            return Err(usage(format!(
+                "{:?} is none of {}; usage: {}",
+                word,
+                arg.words.join(", "),
+                command.usage()
+            )));
         }
         self.args.push((arg.name, word));
         Ok(())
@@ -119,14 +120,15 @@ impl Said {
                 Some(v) => return Err(usage(format!("--{name}: {v:?} is neither true nor false"))),
             },
             Value::Text(_) | Value::File | Value::Directory | Value::Word(_) => {
-                let value = parser.value().map_err(|_| usage(format!("--{name} needs a value: {}", flag.shown())))?;
+                let value =
+                    parser.value().map_err(|_| usage(format!("--{name} needs a value: {}", flag.shown())))?;
                 readable(value)?
             }
         };
-        if let Value::Word(words) = flag.value {
-            if !words.contains(&value.as_str()) {
-                return Err(usage(format!("--{name}: {value:?} is none of {}", words.join(", "))));
-            }
+        if let Value::Word(words) = flag.value
+            && !words.contains(&value.as_str())
+        {
+            return Err(usage(format!("--{name}: {value:?} is none of {}", words.join(", "))));
         }
         if !flag.many && self.flags.iter().any(|(n, _)| *n == name) {
             return Err(usage(format!("--{name} is given twice")));
@@ -195,10 +197,21 @@ impl Said {
         parsed.transpose()
     }
 
+    /// The value of a flag as a count, from 1 on.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] with the flag and the value.
+    pub fn number(&self, name: &str) -> Result<Option<u32>, Failure> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let count: Option<u32> = text.parse().ok().filter(|n| *n > 0);
+        count.map(Some).ok_or_else(|| usage(format!("--{name}: {text:?} is not a number from 1 on")))
+    }
+
     /// A list separated by commas; an empty text is an empty list.
     #[must_use]
     pub fn list(&self, name: &str) -> Option<Vec<String>> {
-        let items = |v: &str| v.split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect();
+        let items =
+            |v: &str| v.split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect();
         self.text(name).map(items)
     }
 }
@@ -296,7 +309,9 @@ pub fn topic(words: &[String]) -> Result<Vec<&'static str>, Failure> {
     for word in words {
         path.push(next_word(&path, word)?);
     }
-    debug_assert!(path.is_empty() || table::command(&path).is_some() || GROUPS.iter().any(|g| g.path == path));
+    debug_assert!(
+        path.is_empty() || table::command(&path).is_some() || GROUPS.iter().any(|g| g.path == path)
+    );
     Ok(path)
 }
 

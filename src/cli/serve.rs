@@ -53,7 +53,7 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let options = ServeOptions {
         dir: wiring::data_dir(session, said)?,
         socket: wiring::socket(session)?.path,
-        bind: said.parse("bind")?,
+        bind: init::bind(said)?,
         port: init::port(said)?,
         advertise: said.parse("advertise")?,
         secret,

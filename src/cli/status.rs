@@ -17,7 +17,7 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     };
     let one = said.text("check").map(str::to_owned);
     let nodes = one.is_some() || said.has("json");
-    let filter = Filter { check: one, state, limit: said.parse("limit")?, nodes, no_checks: false };
+    let filter = Filter { check: one, state, limit: said.number("limit")?, nodes, no_checks: false };
     let view = ask::view(session, filter)?;
     if said.has("json") {
         show::json(session, &*view)?;
@@ -31,7 +31,10 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
 fn verdict(view: &View) -> Result<(), Failure> {
     let q = view.quorum;
     if !q.ok {
-        return Err(Failure::NotNow(format!("no quorum ({} of {} peers live, need {})", q.live, q.of, q.need)));
+        return Err(Failure::NotNow(format!(
+            "no quorum ({} of {} peers live, need {})",
+            q.live, q.of, q.need
+        )));
     }
     match view.master {
         Some(_) => Ok(()),
@@ -122,7 +125,8 @@ fn notes(view: &View) -> Option<String> {
     }
     for peer in view.peers.iter().filter(|p| !p.voter) {
         let id = peer.node_id;
-        lines.push(format!("warning: node {id} is being caught up and does not count towards the quorum yet"));
+        lines
+            .push(format!("warning: node {id} is being caught up and does not count towards the quorum yet"));
     }
     if view.probes.late > 0 {
         let worst = text::about(std::time::Duration::from_millis(view.probes.worst_late_ms));
@@ -133,10 +137,10 @@ fn notes(view: &View) -> Option<String> {
         let why = alert.last_error.as_ref().map_or(String::new(), |e| format!(": {}", show::safe(e)));
         let name = show::safe(&alert.name);
         let what = match alert.failed {
-            0 => format!("{} waiting", alert.queue),
-            failed => format!("{failed} given up, {} waiting", alert.queue),
+            0 => format!("{} messages waiting", alert.queue),
+            failed => format!("{failed} messages given up, {} waiting", alert.queue),
         };
-        lines.push(format!("warning: alert {name:?}: messages {what}{why}"));
+        lines.push(format!("warning: alert {name:?}: {what}{why}"));
     }
     (!lines.is_empty()).then(|| format!("NOTES\n{}\n", lines.join("\n")))
 }

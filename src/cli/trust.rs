@@ -15,7 +15,8 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     if said.has("json") {
         return show::json(session, &all);
     }
-    let rows = all.iter().map(|t| vec![t.node_id.to_string(), t.address.to_string(), t.fingerprint.to_string()]);
+    let rows =
+        all.iter().map(|t| vec![t.node_id.to_string(), t.address.to_string(), t.fingerprint.to_string()]);
     session.print(&text::table(&["NODE_ID", "ADDRESS", "FINGERPRINT"], &rows.collect::<Vec<_>>()))
 }
 

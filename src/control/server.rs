@@ -15,8 +15,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 const STACK: usize = 512 * 1024;
 /// After a failed accept (no descriptor left, mostly), before the next one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// At an orderly stop, for answers that are under way.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// For the directory: the daemon's user and its group come in.
 const DIRECTORY_MODE: u32 = 0o750;
 /// For the socket: to connect one must be allowed to write to it.
@@ -147,7 +149,7 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// No further connections; those that are being answered are not waited for.
+    /// No further connections; those that are being answered get half a second.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         // The listener sleeps in accept; a connection wakes it. When nobody can connect any more
@@ -200,10 +202,11 @@ impl Server {
     /// Answers until stopped; the calling thread is the listener's. The socket is gone when this
     /// returns.
     pub fn run(self, picture: &Picture, desk: &Arc<dyn Desk>) {
-        let open = Arc::new(AtomicUsize::new(0));
+        let open = Arc::new(Open::default());
         loop {
             let accepted = self.listener.accept();
             if self.stopping.load(Ordering::SeqCst) {
+                open.wait_for_none();
                 return;
             }
             match accepted {
@@ -255,23 +258,49 @@ fn clear_way(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Counts an open connection for as long as it lives.
-struct Place(Arc<AtomicUsize>);
+/// How many connections are open.
+#[derive(Default)]
+struct Open {
+    count: Mutex<usize>,
+    fewer: Condvar,
+}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+impl Open {
+    /// At an orderly stop.
+    fn wait_for_none(&self) {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.fewer.wait_timeout_while(count, STOP_PATIENCE, |count| *count > 0));
     }
 }
 
-fn serve(socket: UnixStream, open: &Arc<AtomicUsize>, picture: &Picture, desk: &Arc<dyn Desk>) {
-    let before = open.fetch_add(1, Ordering::SeqCst);
-    let place = Place(Arc::clone(open));
-    if before >= MOST_CONNECTIONS {
+/// Counts an open connection for as long as it lives.
+struct Place(Arc<Open>);
+
+impl Place {
+    /// `None` when there are as many as there may be.
+    fn take(open: &Arc<Open>) -> Option<Place> {
+        let mut count = open.count.lock().unwrap_or_else(PoisonError::into_inner);
+        if *count >= MOST_CONNECTIONS {
+            return None;
+        }
+        *count += 1;
+        Some(Place(Arc::clone(open)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *self.0.count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.fewer.notify_all();
+    }
+}
+
+fn serve(socket: UnixStream, open: &Arc<Open>, picture: &Picture, desk: &Arc<dyn Desk>) {
+    let Some(place) = Place::take(open) else {
         let text = format!("the daemon answers {MOST_CONNECTIONS} commands at a time already; try again");
         say(&socket, &Reply::TryAgain { text });
         return;
-    }
+    };
     let (picture, desk) = (Arc::clone(picture), Arc::clone(desk));
     let conversation = move || {
         let _place = place;

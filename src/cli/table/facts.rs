@@ -21,7 +21,11 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
 /// meaning.
 pub const SETTINGS: &[(&str, &[&str], &str)] = &[
     ("heartbeat", &[], "how often every node tells every peer that it lives"),
-    ("dead_after", &["dead-after"], "a peer not heard from for this long is not live; three heartbeats at least"),
+    (
+        "dead_after",
+        &["dead-after"],
+        "a peer not heard from for this long is not live; three heartbeats at least",
+    ),
     (
         "master_cooldown",
         &["master-cooldown", "cooldown"],

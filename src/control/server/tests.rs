@@ -214,3 +214,18 @@ fn a_guessed_directory_of_another_user_under_tmp_is_not_trusted() {
         assert!(matches!(client::trust_directory(&socket, 54_321), Err(ClientError::Foreign { .. })));
     }
 }
+
+#[test]
+fn an_answer_under_way_is_still_given_at_an_orderly_stop() {
+    let dir = Dir::new("stop");
+    let (go, gate) = mpsc::channel();
+    let server = Running::start(&dir.socket(), Echo { held: Some(Mutex::new(gate)) });
+    let mut socket = UnixStream::connect(dir.socket()).unwrap();
+    frame::write(&mut socket, &serde_json::to_vec(&remove("web")).unwrap()).unwrap();
+    server.0.stop();
+    go.send(()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(frame::read(&mut socket, frame::LARGEST).is_ok());
+    drop(server);
+    assert!(!dir.socket().exists());
+}
