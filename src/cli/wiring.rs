@@ -3,9 +3,15 @@
 
 use std::path::PathBuf;
 
-use crate::sys::cred;
+use crate::base::clock::{Clock, RealClock};
+use crate::config::Secret;
+use crate::config::node::{Advertise, Overrides, cluster_secret};
+use crate::config::paths::Paths;
+use crate::daemon::{self, start};
+use crate::identity::KeyKind;
+use crate::sys::{cred, signal};
 
-use super::init::{Made, NewNode};
+use super::init::{KeyType, Made, NewNode};
 use super::parse::Said;
 use super::serve::{SandboxOptions, ServeOptions};
 use super::{Failure, Session};
@@ -58,13 +64,59 @@ pub fn socket(session: &Session<'_>) -> Result<Socket, Failure> {
 }
 
 /// Makes a node.
-pub fn init(_session: &mut Session<'_>, new: &NewNode) -> Result<Made, Failure> {
-    Err(Failure::Failed(format!("cannot make a node in {}: not wired", new.dir.display())))
+///
+/// # Errors
+/// One line.
+pub fn init(session: &mut Session<'_>, new: &NewNode) -> Result<Made, Failure> {
+    let flags = Overrides {
+        node_id: None,
+        bind: new.bind,
+        port: new.port,
+        advertise: new.advertise.clone().map(|a| Advertise { host: a.host, port: Some(a.port) }),
+        secret: secret(new.secret.as_ref())?,
+    };
+    let given = flags.over(environment(session)?);
+    let kind = match new.key_type {
+        KeyType::Rsa3072 => KeyKind::Rsa3072,
+        KeyType::EcdsaP256 => KeyKind::EcdsaP256,
+    };
+    let wall = RealClock::new().wall();
+    let made = start::make_node(&Paths::new(&new.dir), given, kind, wall).map_err(Failure::Failed)?;
+    Ok(Made {
+        node: made.config.node_id,
+        dir: new.dir.clone(),
+        advertise: made.config.advertise,
+        fingerprint: made.fingerprint,
+        new_secret: Some(made.config.secret).filter(|_| made.new_secret),
+    })
+}
+
+/// What the environment says of a node.
+fn environment(session: &Session<'_>) -> Result<Overrides, Failure> {
+    let lookup = |name: &str| session.variable(name).ok().flatten();
+    Overrides::from_env(&lookup).map_err(Failure::Usage)
+}
+
+/// A secret from a flag, judged.
+fn secret(given: Option<&Secret>) -> Result<Option<Secret>, Failure> {
+    let judged = given.map(|s| cluster_secret(s.reveal()));
+    judged.transpose().map_err(|e| Failure::Usage(format!("--secret: {e}")))
 }
 
 /// Runs the daemon until it is told to stop.
-pub fn serve(_session: &mut Session<'_>, options: &ServeOptions) -> Result<(), Failure> {
-    Err(Failure::Failed(format!("cannot serve {}: not wired", options.dir.display())))
+pub fn serve(session: &mut Session<'_>, options: &ServeOptions) -> Result<(), Failure> {
+    let flags = Overrides {
+        node_id: None,
+        bind: options.bind,
+        port: options.port,
+        advertise: options.advertise.clone().map(|a| Advertise { host: a.host, port: Some(a.port) }),
+        secret: secret(options.secret.as_ref())?,
+    };
+    let overrides = flags.over(environment(session)?);
+    // Before the first thread: each inherits the mask.
+    signal::block().map_err(|e| Failure::Failed(format!("cannot block signals: {e}")))?;
+    let (dir, socket) = (options.dir.clone(), options.socket.clone());
+    daemon::run(&daemon::Options { dir, socket, overrides }).map_err(Failure::Failed)
 }
 
 /// Runs a sandbox until it is told to stop.

@@ -10,12 +10,12 @@ pub mod diff;
 pub(crate) mod document;
 pub mod merge;
 pub mod model;
-pub mod trust;
 pub mod node;
 pub mod paths;
 #[cfg(test)]
 mod samples;
-mod write;
+pub mod trust;
+pub mod write;
 pub mod yaml;
 
 pub use diff::{Difference, Edit, differences};

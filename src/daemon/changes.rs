@@ -55,7 +55,8 @@ impl Core {
         }
         if !self.node.status().role.me {
             let outcome = AnswerOutcome::NotMaster(self.node.status().role.master);
-            return self.out.links.send(from, PeerMessage::Answer { request: id, outcome });
+            self.tell(from, PeerMessage::Answer { request: id, outcome });
+            return;
         }
         let now = self.clock.mono();
         if self.requests.add(id, body, at, Origin::Peer(from), now) {
@@ -89,13 +90,13 @@ impl Core {
                 let peer = *peer;
                 self.requests.take(id);
                 let outcome = AnswerOutcome::NotMaster(master);
-                self.out.links.send(peer, PeerMessage::Answer { request: id, outcome });
+                self.tell(peer, PeerMessage::Answer { request: id, outcome });
             }
             (_, Some(master)) => {
                 again(w, RESEND);
                 w.sent = true;
                 let (body, at) = (w.body.clone(), w.at);
-                self.out.links.send(master, PeerMessage::Propose { request: id, body, at });
+                self.tell(master, PeerMessage::Propose { request: id, body, at });
             }
             // An election is waited out; without a quorum there will be none.
             (_, None) if status.quorum || w.sent => again(w, AGAIN),
@@ -128,7 +129,10 @@ impl Core {
         let text = match serde_json::to_string(&Command { by, at, body: body.clone() }) {
             Ok(text) if text.len() <= LARGEST_CHANGE => text,
             Ok(text) => {
-                let why = format!("the change is too large ({} bytes, {LARGEST_CHANGE} at most): make it in parts", text.len());
+                let why = format!(
+                    "the change is too large ({} bytes, {LARGEST_CHANGE} at most): make it in parts",
+                    text.len()
+                );
                 return self.finish(id, Reply::refused(why));
             }
             Err(e) => return self.finish(id, Reply::refused(e.to_string())),
@@ -217,7 +221,12 @@ impl Core {
     }
 
     /// An entry was applied here: whoever waits for it is told, then the world.
-    pub(super) fn after_apply(&mut self, request: Option<RequestId>, command: Option<&Command>, applied: Applied) {
+    pub(super) fn after_apply(
+        &mut self,
+        request: Option<RequestId>,
+        command: Option<&Command>,
+        applied: Applied,
+    ) {
         if let Some(id) = request {
             if let Some(checks) = self.proposed.remove(&id) {
                 checks.into_iter().for_each(|check| self.tally.clear(check));
@@ -251,7 +260,7 @@ impl Core {
                     Reply::Refused { text } => AnswerOutcome::Refused(text),
                     _ => AnswerOutcome::NotReady,
                 };
-                self.out.links.send(peer, PeerMessage::Answer { request: id, outcome });
+                self.tell(peer, PeerMessage::Answer { request: id, outcome });
             }
             Origin::Own => {}
         }

@@ -9,8 +9,8 @@ use crate::base::id::NodeId;
 use crate::log;
 use crate::quorum::io::{Input, Output, Role, Write};
 use crate::quorum::message::{Command as Sealed, Entry, Snapshot};
-use crate::state::State;
 use crate::state::command::Command;
+use crate::state::snapshot;
 use crate::store;
 use crate::transport::{self, PeerMessage};
 use crate::verdict::Tally;
@@ -34,7 +34,7 @@ impl Core {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Persist { seq, write } => self.write(seq, write),
-            Output::Send { to, message } => self.out.links.send(to, PeerMessage::Quorum(message)),
+            Output::Send { to, message } => self.tell(to, PeerMessage::Quorum(message)),
             Output::Apply(entry) => self.apply(entry),
             Output::Restore(snapshot) => self.restore(&snapshot),
             Output::Role(role) => self.on_role(role),
@@ -61,7 +61,9 @@ impl Core {
                     self.backlog.push_front(write);
                     return;
                 }
-                Err(TrySendError::Disconnected(_)) => return self.fatal("the disk thread has ended".to_owned()),
+                Err(TrySendError::Disconnected(_)) => {
+                    return self.fatal("the disk thread has ended".to_owned());
+                }
             }
         }
     }
@@ -84,6 +86,14 @@ impl Core {
                 self.flush_writes();
             }
         }
+    }
+
+    /// To a peer. What does not get through is sent again by whoever cares: the quorum core with
+    /// its next heartbeat, a change when it is tried again, a report with the next one; what was
+    /// dropped is counted by the link.
+    pub(super) fn tell(&self, to: NodeId, message: PeerMessage) {
+        let sent = self.out.links.send(to, message);
+        log!(Trace, "link", format!("sent: {sent:?}"), peer = to);
     }
 
     fn on_role(&mut self, role: Role) {
@@ -120,22 +130,26 @@ impl Core {
             return;
         }
         if let Some(state) = &self.state {
-            let data: Arc<str> = state.to_text().into();
-            self.log_bytes = 0;
-            self.snapshot_bytes = data.len();
-            self.inputs.push_back(Input::Compact { index, data });
+            match snapshot::to_text(state) {
+                Ok(text) => {
+                    let data: Arc<str> = text.into();
+                    self.log_bytes = 0;
+                    self.snapshot_bytes = data.len();
+                    self.inputs.push_back(Input::Compact { index, data });
+                }
+                Err(e) => self.fatal(format!("the state cannot be written down: {e}")),
+            }
         }
     }
 
     /// Another state takes the place of this one: from the master's snapshot, or at the start.
-    fn restore(&mut self, snapshot: &Snapshot) {
-        match State::from_text(&snapshot.data) {
+    fn restore(&mut self, given: &Snapshot) {
+        match snapshot::from_text(&given.data) {
             Ok(state) => {
                 self.log_bytes = 0;
-                self.snapshot_bytes = snapshot.data.len();
+                self.snapshot_bytes = given.data.len();
                 self.tally = Tally::new(self.clock.mono(), state.cluster());
                 self.state = Some(state);
-                self.joining.has_state = true;
                 self.after_restore();
             }
             Err(e) => self.fatal(format!("the state that this node should go on from: {e}")),
@@ -146,7 +160,7 @@ impl Core {
         match event {
             transport::Event::Message { peer, message } => {
                 self.peers.entry(peer).or_default().seen = Some(self.clock.wall());
-                self.on_message(peer, message);
+                self.on_message(peer, *message);
             }
             transport::Event::Hello { peer, hello } => {
                 let known = self.peers.entry(peer).or_default();
@@ -179,8 +193,9 @@ impl Core {
             // Read by the link itself.
             PeerMessage::Hello(_) | PeerMessage::Bye(_) => {}
             PeerMessage::Ask { request, .. } => {
-                let outcome = transport::AnswerOutcome::Refused("this version is asked nothing like that".to_owned());
-                self.out.links.send(peer, PeerMessage::Answer { request, outcome });
+                let outcome =
+                    transport::AnswerOutcome::Refused("this version is asked nothing like that".to_owned());
+                self.tell(peer, PeerMessage::Answer { request, outcome });
             }
         }
     }

@@ -60,7 +60,7 @@ pub struct Outside {
     /// Until when a delivery may be begun, as monotonic nanoseconds.
     pub may_send_until: Arc<AtomicU64>,
     /// The service manager.
-    pub notify: Notify,
+    pub notify: Arc<Notify>,
 }
 
 /// What is known of a peer beyond the quorum core's liveness.
@@ -153,11 +153,12 @@ impl Core {
         }
     }
 
-    /// Turns until it is told to stop, or must.
+    /// Turns until it is told to stop, or must. True when the node is to start anew as a member of
+    /// another cluster.
     ///
     /// # Errors
     /// Why it cannot go on: one line, for the log and the exit status.
-    pub fn run(mut self, inbox: &Receiver<Event>, reports: &Receiver<Report>) -> Result<(), String> {
+    pub fn run(mut self, inbox: &Receiver<Event>, reports: &Receiver<Report>) -> Result<bool, String> {
         self.drive(Input::Tick);
         while self.fatal.is_none() && !self.is_stopped() {
             let wait = self.next_deadline().since(self.clock.mono());
@@ -186,7 +187,7 @@ impl Core {
         self.out.desk.stop();
         match self.fatal {
             Some(why) => Err(why),
-            None => Ok(()),
+            None => Ok(self.joining.restart),
         }
     }
 

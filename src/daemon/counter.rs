@@ -44,7 +44,9 @@ fn stopping() -> Reply {
 }
 
 fn late() -> Reply {
-    Reply::Unsure { text: "no answer from the core of this daemon: see its log, and look before asking again".to_owned() }
+    Reply::Unsure {
+        text: "no answer from the core of this daemon: see its log, and look before asking again".to_owned(),
+    }
 }
 
 impl Counter for Control {
@@ -96,7 +98,9 @@ impl Control {
         };
         if met.introduction.node_id != node {
             let found = met.introduction.node_id;
-            return Reply::refused(format!("{address} says now that it is {found}, not {node}: nothing was changed"));
+            return Reply::refused(format!(
+                "{address} says now that it is {found}, not {node}: nothing was changed"
+            ));
         }
         let peer = Peer {
             node_id: node,
@@ -145,7 +149,10 @@ impl Control {
             }
         }
         if bad.is_empty() {
-            Reply::Done(Done { text: format!("test message accepted by {}", good.join(", ")), ..Done::default() })
+            Reply::Done(Done {
+                text: format!("test message accepted by {}", good.join(", ")),
+                ..Done::default()
+            })
         } else {
             Reply::refused(format!("test message not accepted by {}", bad.join("; ")))
         }

@@ -42,7 +42,9 @@ impl Core {
         if let Some(cluster) = self.cluster().cloned() {
             self.follow_config(&cluster);
         }
-        self.owed.changed(self.cluster().map(|c| c.alerts.keys().copied().collect::<Vec<_>>()).unwrap_or_default());
+        self.owed.changed(
+            self.cluster().map(|c| c.alerts.keys().copied().collect::<Vec<_>>()).unwrap_or_default(),
+        );
         self.requests.retry_all(self.clock.mono());
     }
 
@@ -51,8 +53,10 @@ impl Core {
         let now = self.clock.mono();
         self.joining.cluster = cluster.id;
         self.out.files.put(Arc::clone(cluster));
-        self.out.links.set_cluster(cluster.id);
-        self.out.links.set_peers(super::start::known_peers(cluster, self.me));
+        match super::start::trust_of(cluster, self.me) {
+            Ok(trust) => self.out.links.set_peers(cluster.id, Arc::new(trust)),
+            Err(e) => return self.fatal(format!("the peers of the configuration: {e}")),
+        }
         self.out.prober.set_checks(cluster.checks.values().cloned().collect());
         self.out.desk.set_alerts(&cluster.alerts);
         self.tally.configure(now, cluster);

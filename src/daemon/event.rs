@@ -2,9 +2,9 @@
 
 use crossbeam_channel::Sender;
 
+use super::questions::Trial;
 use crate::base::id::RequestId;
 use crate::config::diff::Edit;
-use super::questions::Trial;
 use crate::control::message::{Ask, Reply, Request};
 use crate::deliver;
 use crate::state::command::Body;

@@ -196,7 +196,12 @@ impl Files {
             Err(e) => {
                 self.seen = Some(look);
                 self.unreadable = true;
-                log!(Error, "files", "an edit of cluster.yaml cannot be read: left alone until the next save", why = text::chain(&e));
+                log!(
+                    Error,
+                    "files",
+                    "an edit of cluster.yaml cannot be read: left alone until the next save",
+                    why = text::chain(&e)
+                );
                 return Judged::Unreadable;
             }
         };
@@ -253,7 +258,12 @@ impl Files {
         }
         match answer.recv_timeout(PATIENCE) {
             Ok(Reply::Done(done)) => {
-                log!(Info, "files", format!("the edit is committed: {}", done.text), version = done.version.unwrap_or(0));
+                log!(
+                    Info,
+                    "files",
+                    format!("the edit is committed: {}", done.text),
+                    version = done.version.unwrap_or(0)
+                );
                 self.note(None);
                 // What was committed is on its way here and is written over the edit.
                 self.ours = None;
@@ -265,7 +275,12 @@ impl Files {
             }
             Ok(Reply::Refused { text: why }) => self.reject(text, &why),
             Ok(other) => {
-                log!(Warn, "files", "an edit of cluster.yaml waits: there is no master or no quorum", answer = format!("{other:?}"));
+                log!(
+                    Warn,
+                    "files",
+                    "an edit of cluster.yaml waits: there is no master or no quorum",
+                    answer = format!("{other:?}")
+                );
                 self.note(Some("an edit of cluster.yaml waits for a quorum".to_owned()));
                 Judged::Later
             }
@@ -286,7 +301,12 @@ impl Files {
                 Judged::Done
             }
             Err(e) => {
-                log!(Error, "files", "a refused edit cannot be kept beside cluster.yaml, so it stays in it", why = text::chain(&e));
+                log!(
+                    Error,
+                    "files",
+                    "a refused edit cannot be kept beside cluster.yaml, so it stays in it",
+                    why = text::chain(&e)
+                );
                 Judged::Later
             }
         }
@@ -320,7 +340,10 @@ impl Files {
                 if !std::mem::replace(&mut self.write_failed, true) {
                     log!(Error, "files", "cluster.yaml cannot be written: tried again", why = why);
                 }
-                drop(self.core.try_send(Event::Note { about: "files", text: Some(format!("cluster.yaml cannot be written: {why}")) }));
+                drop(self.core.try_send(Event::Note {
+                    about: "files",
+                    text: Some(format!("cluster.yaml cannot be written: {why}")),
+                }));
                 self.waiting = Some(cluster);
             }
         }

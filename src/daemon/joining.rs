@@ -24,8 +24,6 @@ pub struct Joining {
     pub advertise: HostPort,
     /// Of which cluster it is (a fresh node is a cluster of one).
     pub cluster: ClusterId,
-    /// It has a state of its cluster; without one it waits for a master.
-    pub has_state: bool,
     /// Where an accepted offer is noted.
     pub note: std::path::PathBuf,
     /// An offer was accepted: the daemon starts anew.
@@ -60,11 +58,18 @@ impl Core {
     /// A cluster that knows the secret wants this node. Nothing is lost by agreeing: a node that
     /// has anything of its own refuses.
     pub(super) fn on_consider(&mut self, offer: Offer, reply: &Sender<Result<(), String>>) {
-        let verdict = self.willing(&offer).and_then(|fresh| if fresh { self.note_offer(&offer) } else { Ok(()) });
+        let verdict =
+            self.willing(&offer).and_then(|fresh| if fresh { self.note_offer(&offer) } else { Ok(()) });
         let restarts = verdict.is_ok() && self.joining.restart;
         drop(reply.try_send(verdict));
         if restarts {
-            log!(Info, "join", "taken into another cluster: starting anew as its member", cluster = offer.cluster, by = offer.adder);
+            log!(
+                Info,
+                "join",
+                "taken into another cluster: starting anew as its member",
+                cluster = offer.cluster,
+                by = offer.adder
+            );
             self.on_stop();
         }
     }
@@ -105,7 +110,8 @@ impl Core {
             checks: std::collections::BTreeMap::new(),
             alerts: std::collections::BTreeMap::new(),
         };
-        file::replace(&self.joining.note, write::to_yaml(&note).as_bytes(), 0o600).map_err(|e| text::chain(&e))?;
+        file::replace(&self.joining.note, write::to_yaml(&note).as_bytes(), 0o600)
+            .map_err(|e| text::chain(&e))?;
         self.joining.restart = true;
         Ok(())
     }

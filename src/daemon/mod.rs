@@ -63,6 +63,7 @@ use crate::config::node::Overrides;
 use crate::config::paths::Paths;
 use crate::control::server::{Picture, Server};
 use crate::deliver::{DeliveryOutcome, Desk};
+use crate::log;
 use crate::probe::{ProbeConfig, Prober};
 use crate::quorum::Node;
 use crate::state::command::KINDS;
@@ -71,7 +72,6 @@ use crate::sys::signal::{self, Signal};
 use crate::transport::tls::Tls;
 use crate::transport::{self, Links, Setup, listen};
 use crate::verdict::{Report, definition};
-use crate::{log, probe};
 
 /// Events that wait for the core: a second of the busiest traffic.
 const INBOX: usize = 1024;
@@ -127,7 +127,10 @@ fn signals() -> Result<Receiver<Signal>, String> {
             }
         }
     };
-    std::thread::Builder::new().name("signal".to_owned()).spawn(body).map_err(|e| format!("start a thread: {e}"))?;
+    std::thread::Builder::new()
+        .name("signal".to_owned())
+        .spawn(body)
+        .map_err(|e| format!("start a thread: {e}"))?;
     Ok(heard)
 }
 
@@ -141,7 +144,12 @@ struct Life {
 }
 
 impl Life {
-    fn begin(options: &Options, paths: &Paths, clock: &Arc<dyn Clock>, notify: &Arc<Notify>) -> Result<Life, String> {
+    fn begin(
+        options: &Options,
+        paths: &Paths,
+        clock: &Arc<dyn Clock>,
+        notify: &Arc<Notify>,
+    ) -> Result<Life, String> {
         let node = start::load_node(paths, options.overrides.clone(), clock.wall())?;
         let me = node.config.node_id;
         let found = start::find(paths, &node, clock.as_ref())?;
@@ -154,7 +162,9 @@ impl Life {
         let (fates_in, fates) = bounded::<DeliveryOutcome>(FATES);
         let (peers_in, peers) = bounded::<transport::Event>(INBOX);
         let (writes, written) = bounded(WRITES);
-        let seed = || crate::identity::random().map(|n| u64::try_from(n >> 64).unwrap_or(0)).map_err(|e| e.to_string());
+        let seed = || {
+            crate::identity::random().map(|n| u64::try_from(n >> 64).unwrap_or(0)).map_err(|e| e.to_string())
+        };
         let mut threads = Threads::new();
         let failed = |e: std::io::Error| format!("start a thread: {e}");
 
@@ -183,7 +193,8 @@ impl Life {
             seed: seed()?,
             spawn: transport::plain_spawn(),
         };
-        let links = Links::start(setup, listener, found.cluster.id, found.trust, peers_in).map_err(|e| text::chain(&e))?;
+        let links = Links::start(setup, listener, found.cluster.id, found.trust, peers_in)
+            .map_err(|e| text::chain(&e))?;
 
         let may_send_until = Arc::new(AtomicU64::new(0));
         let may_send = {
@@ -191,18 +202,19 @@ impl Life {
             Arc::new(move || clock.mono() < Mono(until.load(Ordering::Acquire)))
         };
         let desk = Arc::new(Desk::start(Arc::clone(clock), may_send, fates_in));
-        let prober = Prober::start(ProbeConfig::system(definition), Arc::clone(clock), reports_in)
+        let prober = Prober::start(ProbeConfig::system(definition, seed()?), Arc::clone(clock), reports_in)
             .map_err(|e| format!("start the probes: {e}"))?;
 
         let (inlet, woken) = Inlet::new();
-        let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), (inlet.clone(), woken), seed()?);
+        let mut files =
+            Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), (inlet.clone(), woken), seed()?);
         if let Some(committed) = &found.committed {
             files.remember(committed);
         }
         threads.spawn("files", move || files.run()).map_err(failed)?;
 
         let core_node = Node::new(me, start::timing(&found.cluster.settings), found.boot, clock.mono());
-        let view = Arc::new(Published::new(picture::blank(me, found.cluster.id, clock.wall())));
+        let view = Arc::new(Published::new(picture::first(me, found.cluster.id, clock.wall())));
         let core = Core::new(Start {
             me,
             clock: Arc::clone(clock),
@@ -239,7 +251,14 @@ impl Life {
         let picture: Picture = Arc::new(move || view.get());
         let control = server.stopper();
         threads.spawn("control", move || server.run(&picture, &counter)).map_err(failed)?;
-        log!(Info, "start", "ready", node = me, listen = start::listens(&node.config), socket = options.socket.display());
+        log!(
+            Info,
+            "start",
+            "ready",
+            node = me,
+            listen = start::listens(&node.config),
+            socket = options.socket.display()
+        );
         notify.ready();
         Ok(Life { threads, inbox, control, ended, notify: Arc::clone(notify) })
     }
@@ -248,8 +267,7 @@ impl Life {
     /// node is to start anew.
     fn live(self, signals: &Receiver<Signal>) -> Result<bool, String> {
         let endings = self.threads.endings();
-        let mut first = None;
-        loop {
+        let first = loop {
             select! {
                 recv(signals) -> signal => match signal {
                     Ok(Signal::Stop) => {
@@ -262,14 +280,13 @@ impl Life {
                     }
                     Err(_) => return Err("the signal thread has ended".to_owned()),
                 },
-                recv(endings) -> name => {
-                    first = name.ok();
-                    break;
-                }
+                recv(endings) -> name => break name.unwrap_or_default(),
             }
-        }
-        let first = first.unwrap_or_default();
-        let result = self.ended.try_recv().unwrap_or_else(|_| Err(format!("thread {first} ended: ending the process")));
+        };
+        let result = self
+            .ended
+            .try_recv()
+            .unwrap_or_else(|_| Err(format!("thread {first} ended: ending the process")));
         self.notify.stopping();
         self.control.stop();
         drop(self.inbox);
@@ -282,7 +299,11 @@ impl Life {
     }
 }
 
-fn run_store(disk: store::Store<store::disk::RealDisk>, writes: &Receiver<(u64, crate::quorum::io::Write)>, tell: &Sender<Event>) {
+fn run_store(
+    disk: store::Store<store::disk::RealDisk>,
+    writes: &Receiver<(u64, crate::quorum::io::Write)>,
+    tell: &Sender<Event>,
+) {
     // The core is ending when it does not listen; then there is nobody to tell.
     let ended = store::run(disk, writes, |event| drop(tell.send(Event::Store(event))));
     if let Err(e) = ended {
@@ -299,8 +320,12 @@ fn relay(peers: &Receiver<transport::Event>, fates: &Receiver<DeliveryOutcome>, 
             recv(fates) -> fate => fate.map(Event::Delivery),
         };
         match event {
-            Ok(event) if core.send(event).is_ok() => {}
-            _ => return,
+            Ok(event) => {
+                if core.send(event).is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
         }
     }
 }

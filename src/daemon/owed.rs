@@ -56,7 +56,8 @@ impl Core {
         let waits = self.owed.old_from.is_some();
         if self.owed.all && !waits {
             self.owed.all = false;
-            let all: Vec<AlertId> = self.cluster().map(|c| c.alerts.keys().copied().collect()).unwrap_or_default();
+            let all: Vec<AlertId> =
+                self.cluster().map(|c| c.alerts.keys().copied().collect()).unwrap_or_default();
             self.owed.queues.extend(all);
         }
         let Some(state) = &self.state else { return };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use crate::base::clock::{Mono, Wall};
-use crate::base::id::{AlertId, CheckId, NodeId};
+use crate::base::id::{AlertId, CheckId, ClusterId, NodeId};
 use crate::config::{Alert, Check, Cluster};
 use crate::quorum::io::Status;
 use crate::state::route::routed;
@@ -105,6 +105,30 @@ impl Picture {
             None => drop(self.notes.remove(about)),
         }
         self.changed_now();
+    }
+}
+
+/// The picture before there is one.
+#[must_use]
+pub fn first(me: NodeId, cluster: ClusterId, at: Wall) -> View {
+    View {
+        node: me,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at,
+        uptime_ms: 0,
+        cluster,
+        term: 0,
+        master: None,
+        quorum: Quorum { ok: false, live: 0, need: 0, of: 0 },
+        config_version: 0,
+        updated_at: Wall(0),
+        updated_by: None,
+        settings: crate::config::Settings::default(),
+        peers: Arc::default(),
+        checks: Arc::default(),
+        alerts: Arc::default(),
+        probes: ProbeStats::default(),
+        notes: Vec::new(),
     }
 }
 
@@ -243,7 +267,9 @@ impl Core {
             updated_by: cluster.updated_by,
             settings: cluster.settings,
             peers: Arc::new(cluster.peers.values().map(|p| self.show_peer(p, &status, wall)).collect()),
-            checks: Arc::new(self.picture.order.iter().filter_map(|id| self.picture.checks.get(id).cloned()).collect()),
+            checks: Arc::new(
+                self.picture.order.iter().filter_map(|id| self.picture.checks.get(id).cloned()).collect(),
+            ),
             alerts: Arc::clone(&self.picture.alerts),
             probes: self.show_probes(),
             notes: self.show_notes(&status),

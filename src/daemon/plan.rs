@@ -161,7 +161,7 @@ fn edit_alert(cluster: &Cluster, who: &str, fields: &AlertFields) -> Result<Chan
     let template = |text: &Option<String>| text.clone().map(|t| Some(t).filter(|t| !t.is_empty()));
     let edit = AlertEdit {
         name: fields.name.clone(),
-        default: fields.default,
+        default: None,
         enabled: None,
         remind: fields.remind.map(|r| match r {
             Remind::Every(span) => Some(span),

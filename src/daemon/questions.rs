@@ -95,7 +95,9 @@ impl Core {
         let picked: Vec<IncidentView> =
             all.iter().filter(|i| of_check(i) && recent(i)).take(most).map(|i| shown(i)).collect();
         if let (true, Some(typed), None) = (picked.is_empty(), check, known) {
-            return Reply::refused(format!("no check {typed:?}, and no incident of one (see qu incident list)"));
+            return Reply::refused(format!(
+                "no check {typed:?}, and no incident of one (see qu incident list)"
+            ));
         }
         Reply::Incidents(picked)
     }
@@ -116,7 +118,8 @@ impl Core {
 
     fn trials(&self, ask: &Ask) -> Result<Vec<Trial>, String> {
         let Some(cluster) = self.cluster() else {
-            return Err("this node has no state of its cluster yet: it waits for a master to learn it from".to_owned());
+            return Err("this node has no state of its cluster yet: it waits for a master to learn it from"
+                .to_owned());
         };
         let (alerts, kind, check) = match ask {
             Ask::TestAlert { who } => (vec![plan::find_alert(cluster, who)?], Kind::TestDown, None),
@@ -132,13 +135,16 @@ impl Core {
             _ => return Err("this is not a test".to_owned()),
         };
         let alerts = alerts.iter().filter_map(|id| cluster.alerts.get(id));
-        Ok(alerts.map(|alert| (Arc::clone(alert), self.sample(alert, kind, check.map(Arc::as_ref)))).collect())
+        Ok(alerts
+            .map(|alert| (Arc::clone(alert), self.sample(alert, kind, check.map(Arc::as_ref))))
+            .collect())
     }
 
     /// What a real message about this check would say, as far as that is known now.
     fn sample(&self, alert: &Alert, kind: Kind, check: Option<&Check>) -> Facts {
         let now = self.clock.wall();
-        let mut facts = Facts { at: now, alert: alert.name.to_string(), incident: None, ..Facts::sample(kind) };
+        let mut facts =
+            Facts { at: now, alert: alert.name.to_string(), incident: None, ..Facts::sample(kind) };
         facts.id = format!("test.{:x}.{}", now.0, self.me.short());
         facts.in_reply_to = None;
         if let Some(check) = check {
@@ -154,7 +160,8 @@ impl Core {
             facts.reports = labels.map(|node| NodeReport { node, ok, detail: detail.clone() }).collect();
             facts.total = u32::try_from(facts.reports.len()).unwrap_or(u32::MAX);
             facts.ok = if ok { facts.total } else { 0 };
-            facts.master = cluster.peers.get(&self.me).map_or_else(|| self.me.short(), |p| p.advertise.to_string());
+            facts.master =
+                cluster.peers.get(&self.me).map_or_else(|| self.me.short(), |p| p.advertise.to_string());
         }
         facts
     }

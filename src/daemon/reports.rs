@@ -92,7 +92,7 @@ impl Core {
         let Some(cluster) = self.cluster().cloned() else { return };
         for peer in cluster.peers.keys().filter(|p| **p != self.me) {
             for batch in reports.chunks(BATCH) {
-                self.out.links.send(*peer, PeerMessage::Reports(batch.to_vec()));
+                self.tell(*peer, PeerMessage::Reports(batch.to_vec()));
             }
         }
     }

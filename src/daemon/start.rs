@@ -18,7 +18,7 @@ use crate::identity::{Fingerprint, KeyKind, Keys, Known, Trust, keys, secret};
 use crate::log;
 use crate::quorum::io::{Boot, File, Timing};
 use crate::quorum::message::{Blank, Incarnation};
-use crate::state::State;
+use crate::state::{State, snapshot};
 use crate::store::disk::RealDisk;
 use crate::store::{Opened, Store, StoreError};
 
@@ -88,7 +88,10 @@ pub struct MadeNode {
 pub fn make_node(paths: &Paths, given: Overrides, kind: KeyKind, wall: Wall) -> Result<MadeNode, String> {
     if paths.node_yaml().exists() {
         let at = paths.node_yaml();
-        return Err(format!("{} exists: this is a node already (to begin anew, move it and the rest of the directory away)", at.display()));
+        return Err(format!(
+            "{} exists: this is a node already (to begin anew, move it and the rest of the directory away)",
+            at.display()
+        ));
     }
     file::directory(paths.dir(), 0o750).map_err(|e| text::chain(&e))?;
     let new_secret = given.secret.is_none();
@@ -108,7 +111,8 @@ pub fn make_node(paths: &Paths, given: Overrides, kind: KeyKind, wall: Wall) -> 
     }
     let (loaded, _) = keys::load(&paths.keys()).map_err(|e| text::chain(&e))?;
     let cluster = cluster_of_one(&config, &loaded, wall)?;
-    file::replace(&paths.cluster_yaml(), write::to_yaml(&cluster).as_bytes(), 0o600).map_err(|e| text::chain(&e))?;
+    file::replace(&paths.cluster_yaml(), write::to_yaml(&cluster).as_bytes(), 0o600)
+        .map_err(|e| text::chain(&e))?;
     // Last: with it the node is whole.
     file::create(&paths.node_yaml(), config.to_yaml().as_bytes(), 0o600).map_err(|e| text::chain(&e))?;
     Ok(MadeNode { config, fingerprint: loaded.fingerprint(), new_secret })
@@ -195,11 +199,17 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
     let file = read_cluster(paths)?;
     let (store, opened) = open_state(paths, clock)?;
     if let Opened::Remembered(remembered) = opened {
-        let state = State::from_text(&remembered.snapshot.data).map_err(|e| format!("state/: {e}"))?;
+        let state = snapshot::from_text(&remembered.snapshot.data).map_err(|e| format!("state/: {e}"))?;
         let cluster = (**state.cluster()).clone();
         let trust = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
         let committed = Some(Arc::clone(state.cluster()));
-        return Ok(Found { boot: Boot::Remembered(remembered), store, cluster, committed, trust: Arc::new(trust) });
+        return Ok(Found {
+            boot: Boot::Remembered(remembered),
+            store,
+            cluster,
+            committed,
+            trust: Arc::new(trust),
+        });
     }
     let life = crate::identity::random().map_err(|e| e.to_string())?;
     let life = Incarnation(u64::try_from(life >> 64).unwrap_or(1));
@@ -212,10 +222,13 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
         }
     };
     // Version 0 says who the members are and nothing else: nothing can begin from it.
-    let known = (cluster.version > 0).then(|| File {
-        known: Blank { version: cluster.version, members: cluster.peers.keys().copied().collect() },
-        data: State::found(cluster.clone()).to_text().into(),
-    });
+    let known = if cluster.version > 0 {
+        let members = cluster.peers.keys().copied().collect();
+        let text = snapshot::to_text(&State::found(cluster.clone())).map_err(|e| e.to_string())?;
+        Some(File { known: Blank { version: cluster.version, members }, data: text.into() })
+    } else {
+        None
+    };
     let mut trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
     if let Ok(text) = file::read_text(&paths.trust_yaml(), LARGEST) {
         let kept = trust::from_yaml(&text)?;
@@ -237,7 +250,9 @@ fn read_cluster(paths: &Paths) -> Result<Option<Cluster>, String> {
         Ok(_) => {}
     }
     let said = file::read_text(&path, LARGEST).map_err(|e| text::chain(&e))?;
-    let mut rng = crate::base::rng::Rng::new(u64::try_from(crate::identity::random().map_err(|e| e.to_string())? >> 64).unwrap_or(0));
+    let mut rng = crate::base::rng::Rng::new(
+        u64::try_from(crate::identity::random().map_err(|e| e.to_string())? >> 64).unwrap_or(0),
+    );
     yaml::from_yaml("cluster.yaml", &said, &mut || rng.next_u128()).map(Some).map_err(|e| e.to_string())
 }
 
@@ -248,9 +263,19 @@ fn open_state(paths: &Paths, clock: &dyn Clock) -> Result<(Store<RealDisk>, Open
     match open() {
         Ok(opened) => Ok(opened),
         Err(e @ StoreError::Damaged { .. }) => {
-            let aside = file::beside(&paths.state(), &format!(".damaged-{}", text::compact_time(clock.wall())));
-            fs::rename(paths.state(), &aside).map_err(|why| format!("{}; it cannot be put aside: {why}", text::chain(&e)))?;
-            log!(Error, "start", format!("{}: put aside, and starting without it; this node does not vote until it has learned the state again", text::chain(&e)), kept = aside.display());
+            let aside =
+                file::beside(&paths.state(), &format!(".damaged-{}", text::compact_time(clock.wall())));
+            fs::rename(paths.state(), &aside)
+                .map_err(|why| format!("{}; it cannot be put aside: {why}", text::chain(&e)))?;
+            log!(
+                Error,
+                "start",
+                format!(
+                    "{}: put aside, and starting without it; this node does not vote until it has learned the state again",
+                    text::chain(&e)
+                ),
+                kept = aside.display()
+            );
             open().map_err(|e| text::chain(&e))
         }
         Err(e) => Err(text::chain(&e)),

@@ -121,6 +121,11 @@ impl Lane {
         self.queue.iter().map(|w| w.ids.len()).sum()
     }
 
+    /// Whether an attempt runs.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
     /// True when the message is certainly not sent any more.
     pub(super) fn withdraw(&mut self, id: DeliveryId) -> bool {
         if self.busy.contains(&id) {

@@ -306,6 +306,12 @@ impl Desk {
         });
     }
 
+    /// Whether an attempt is under way anywhere.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        locked(&self.slots).values().any(|slot| locked(&slot.lane).is_busy())
+    }
+
     /// Every destination that was offered something since the start, by id.
     #[must_use]
     pub fn status(&self) -> Vec<LaneStatus> {

@@ -75,6 +75,7 @@ struct Waiting {
 /// * A check is in `running`, in `waiting` or in neither, never in both.
 pub struct Engine {
     of: fn(&Check) -> u64,
+    boot: u64,
     clock: Arc<dyn Clock>,
     now: Mono,
     poller: Poller,
@@ -115,6 +116,7 @@ impl Engine {
         let tls = Arc::new(Tls::new(config.roots));
         Ok(Engine {
             of: config.of,
+            boot: config.boot,
             icmp: Icmp::new(now, [ICMP_V4, ICMP_V6]).map_err(|f| io::Error::other(f.detail))?,
             clock,
             now,
@@ -376,6 +378,7 @@ impl Engine {
         let took = self.clock.mono().since(started).as_millis();
         self.reports.put(Report {
             check: due.check.id,
+            boot: self.boot,
             round: due.round,
             of: due.of,
             took_ms: u32::try_from(took).unwrap_or(u32::MAX),

@@ -58,6 +58,8 @@ use lateness::Lateness;
 pub struct ProbeConfig {
     /// The fingerprint of a check's definition, put into its reports.
     pub of: fn(&Check) -> u64,
+    /// Drawn at random for this start: rounds begin again with it.
+    pub boot: u64,
     /// Where the resolvers are named.
     pub resolv_conf: PathBuf,
     /// Names that need no resolver.
@@ -71,9 +73,10 @@ pub struct ProbeConfig {
 impl ProbeConfig {
     /// This system's files and roots.
     #[must_use]
-    pub fn system(of: fn(&Check) -> u64) -> ProbeConfig {
+    pub fn system(of: fn(&Check) -> u64, boot: u64) -> ProbeConfig {
         ProbeConfig {
             of,
+            boot,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             hosts: PathBuf::from("/etc/hosts"),
             dns_port: 53,

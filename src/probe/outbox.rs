@@ -72,7 +72,7 @@ mod tests {
 
     fn report(check: u128, round: u64) -> Report {
         let check = CheckId::from_random(check);
-        Report { check, round, of: 0, took_ms: 1, outcome: Outcome::Ok }
+        Report { check, boot: 0, round, of: 0, took_ms: 1, outcome: Outcome::Ok }
     }
 
     #[test]

@@ -132,6 +132,13 @@ impl Node {
         }
     }
 
+    /// Whom a peer hears, by its own word; `None` when it has not said so, or is not live.
+    #[must_use]
+    pub fn heard_by(&self, peer: NodeId) -> Option<&BTreeSet<NodeId>> {
+        let core = &self.core;
+        core.liveness.contact(peer).filter(|_| core.is_live(peer)).map(|c| &c.hears)
+    }
+
     /// Whom this node speaks to.
     #[must_use]
     pub fn peers(&self) -> BTreeSet<NodeId> {

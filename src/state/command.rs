@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Wall;
 use crate::base::id::{AlertId, CheckId, NodeId};
 use crate::base::units::{HostPort, Span};
-use crate::config::{Alert, Channel, Check, Name, Peer, Settings, Target};
+pub use crate::config::diff::Edit as ItemEdit;
+use crate::config::{Alert, Channel, Check, Name, Peer, Target};
 use crate::verdict::{Transition, Verdict};
 
 /// One command: who said it when, and what.
@@ -303,48 +304,6 @@ pub enum Setting {
     MasterCooldown(Span),
     /// Evaluations in a row that change a verdict.
     Hysteresis(u32),
-}
-
-/// One item before and after a hand edit: applied where the item still is (or already is again)
-/// what the editor saw; anything else is a conflict that refuses the whole edit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum ItemEdit {
-    /// A check added (`before` none), changed, or removed (`after` none).
-    Check {
-        /// As the editor found it.
-        before: Option<Check>,
-        /// As the editor left it.
-        after: Option<Check>,
-    },
-    /// Likewise an alert.
-    Alert {
-        /// As the editor found it.
-        before: Option<Alert>,
-        /// As the editor left it.
-        after: Option<Alert>,
-    },
-    /// A peer's address.
-    PeerAddress {
-        /// Which.
-        id: NodeId,
-        /// As the editor found it.
-        before: HostPort,
-        /// As the editor left it.
-        after: HostPort,
-    },
-    /// A peer removed; at most one in an edit, and it goes with `MemberChange::Remove`.
-    RemovePeer {
-        /// Which.
-        id: NodeId,
-    },
-    /// Settings.
-    Settings {
-        /// As the editor found them.
-        before: Settings,
-        /// As the editor left them.
-        after: Settings,
-    },
 }
 
 /// A message owed to a destination: from the log index of the command that made it owed, so that
