@@ -19,9 +19,9 @@ fn with(line: &str, by: &str) -> String {
 }
 
 const WRITTEN: &str = r#"# Configuration of the cluster, written by qu on every node.
-# Edit it by hand on any node and save: qu checks the whole file and commits the change within
-# 2 s, or says in its log why not. Comments are not kept. Leave cluster_id, version, updated_at,
-# updated_by, cert_pem and the last line as they are. What may be here: man quptime.yaml
+# Hand edits are welcome, on any node: save the file, and qu checks all of it and commits the
+# change within 2 s, or says in its log why not. Comments are not kept. Do not change cluster_id,
+# version, updated_at, updated_by, cert_pem or the last line. What may be here: quptime.yaml(5)
 cluster_id: 00000007-0000-4000-8000-000000000000
 version: 4
 updated_at: 2026-05-12T15:01:32Z
@@ -393,5 +393,5 @@ fn fifty_thousand_checks_are_read_and_written_in_reasonable_time() {
     let started = std::time::Instant::now();
     let text = to_yaml(&cluster);
     assert_eq!(read(&text).unwrap(), cluster);
-    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
+    assert!(started.elapsed() < std::time::Duration::from_secs(120), "{:?}", started.elapsed());
 }
