@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::diff::{self, Edit, FieldChange, Names};
-use super::{Alert, Check, Cluster, Name, Peer};
+use super::{Check, Cluster, Name, Peer};
 use crate::base::id::{AlertId, NodeId};
 
 #[cfg(test)]

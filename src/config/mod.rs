@@ -1,8 +1,8 @@
 //! Layer 1: what operators say, and its written forms.
 //!
 //! `model.rs` holds the values; `yaml.rs` reads `cluster.yaml` and `write.rs` writes it; `node.rs`
-//! is `node.yaml` and the environment that overrides it; `document/` is what both know of YAML,
-//! and the only place that meets the YAML library; `diff.rs` and `merge.rs` serve hand edits;
+//! is `node.yaml` and the environment that overrides it; `document/` is what both know of YAML, on
+//! top of the YAML library, which nothing outside of this folder meets; `diff.rs` and `merge.rs` serve hand edits;
 //! `paths.rs` knows where files are.
 #![forbid(unsafe_code)]
 

@@ -19,9 +19,9 @@ pub(super) const BEGIN: &str = "# Configuration of the cluster, written by qu on
 pub(super) const END: &str = "# end";
 
 const HEADER: &str = "\
-# Edit it by hand on any node and save: qu checks the whole file and commits the change within
-# 2 s, or says in its log why not. Comments are not kept. Leave cluster_id, version, updated_at,
-# updated_by, cert_pem and the last line as they are. What may be here: man quptime.yaml
+# Hand edits are welcome, on any node: save the file, and qu checks all of it and commits the
+# change within 2 s, or says in its log why not. Comments are not kept. Do not change cluster_id,
+# version, updated_at, updated_by, cert_pem or the last line. What may be here: quptime.yaml(5)
 ";
 
 /// `cluster.yaml`: always the same bytes for the same configuration.

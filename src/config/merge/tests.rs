@@ -1,3 +1,4 @@
+use super::super::Alert;
 use super::super::samples::{self, alert_id, check_id, node};
 use super::*;
 use crate::base::clock::Wall;
@@ -153,7 +154,7 @@ fn edits_of_different_items_merge() {
 
 #[test]
 fn true_conflicts_are_named() {
-    let cases: [(Cluster, Cluster, &str); 17] = [
+    let cases = [
         (
             with(|c| secs(c, 1, 20)),
             with(|c| secs(c, 1, 10)),
@@ -187,6 +188,21 @@ fn true_conflicts_are_named() {
             with(|c| add(c, samples::check(3, "new"))),
             "check \"new\" was added meanwhile, and differs from the one here",
         ),
+    ];
+    judged(&cases);
+}
+
+/// Each: as edited, as the cluster is by now, and the one sentence.
+fn judged(cases: &[(Cluster, Cluster, &str)]) {
+    for (edited, current, want) in cases {
+        let edits = hand_edit(&samples::cluster(), edited).unwrap();
+        assert_eq!(conflicts(&edits, current), [*want]);
+    }
+}
+
+#[test]
+fn what_is_wrong_only_together_is_named() {
+    let cases = [
         (
             with(|c| add(c, samples::web(3, "new"))),
             with(|c| add(c, samples::check(4, "new"))),
@@ -249,10 +265,7 @@ fn true_conflicts_are_named() {
             "peer 00000002-0000-4000-8000-000000000000 is the last peer by now",
         ),
     ];
-    for (edited, current, want) in cases {
-        let edits = hand_edit(&samples::cluster(), &edited).unwrap();
-        assert_eq!(conflicts(&edits, &current), [want]);
-    }
+    judged(&cases);
 }
 
 /// Another webhook, so that two differ.

@@ -19,9 +19,9 @@ fn with(line: &str, by: &str) -> String {
 }
 
 const WRITTEN: &str = r#"# Configuration of the cluster, written by qu on every node.
-# Edit it by hand on any node and save: qu checks the whole file and commits the change within
-# 2 s, or says in its log why not. Comments are not kept. Leave cluster_id, version, updated_at,
-# updated_by, cert_pem and the last line as they are. What may be here: man quptime.yaml
+# Hand edits are welcome, on any node: save the file, and qu checks all of it and commits the
+# change within 2 s, or says in its log why not. Comments are not kept. Do not change cluster_id,
+# version, updated_at, updated_by, cert_pem or the last line. What may be here: quptime.yaml(5)
 cluster_id: 00000007-0000-4000-8000-000000000000
 version: 4
 updated_at: 2026-05-12T15:01:32Z
@@ -178,174 +178,168 @@ fn protection_of_mail_follows_from_what_is_given_and_is_never_none_by_omission()
     }
 }
 
+/// A line of the small configuration, what stands there in its place, and what is said.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("version: 4\n", "", "5:1: missing field \"version\""),
+    ("version: 4", "version: -1", "6:10: \"version\": \"-1\" is not a number from 0 to 18446744073709551615"),
+    ("version: 4", "version:", "6:1: \"version\" has no value"),
+    (
+        "updated_at: 2026-05-12T15:01:32Z",
+        "updated_at: yesterday",
+        "7:13: \"updated_at\": \"yesterday\" is not a time like 2026-05-12T15:01:32Z",
+    ),
+    ("  heartbeat: 1s\n", "", "10:3: missing field \"heartbeat\" in settings"),
+    (
+        "  heartbeat: 1s",
+        "  heartbeat: 0s",
+        "10:14: \"heartbeat\" in settings: duration \"0s\" must be greater than zero",
+    ),
+    (
+        "  dead_after: 4s",
+        "  dead_after: 2s",
+        "11:15: \"dead_after\" in settings: 2s must be at least three heartbeats (3s)",
+    ),
+    (
+        "  hysteresis: 2",
+        "  hysteresis: [2]",
+        "13:15: \"hysteresis\" in settings must be a single value, not a list or fields",
+    ),
+    (
+        "    advertise: node2.example.com:9901",
+        "    advertise: node2",
+        "23:16: \"advertise\" in peer 00000002-0000-4000-8000-000000000000: \"node2\" has no port (want host:port; an IPv6 address in brackets)",
+    ),
+    (
+        "    name: web\n",
+        "    name: web\n    body_regex: a\n",
+        "47:5: unknown field \"body_regex\" in check \"web\"; written by a newer qu? upgrade this node, or remove the field",
+    ),
+    (
+        "    name: web\n",
+        "    name: db\n",
+        "46:11: \"name\" in check \"db\": \"db\" is taken by check \"db\" in line 37",
+    ),
+    (
+        "    name: web\n",
+        "    name: a,b\n",
+        "46:11: \"name\" in check \"a,b\": \"a,b\" is not a name (1 to 100 characters, no comma, no control characters, no blank at the ends)",
+    ),
+    ("    name: web\n", "", "45:5: missing field \"name\" in check 00000001-0000-4000-8000-000000000000"),
+    (
+        "    type: http",
+        "    type: ftp",
+        "47:11: \"type\" in check \"web\": \"ftp\" is not a type of check (want http, tcp or icmp)",
+    ),
+    (
+        "    type: http",
+        "    type: tcp",
+        "51:5: \"expect_status\" in check \"web\" does not apply to a check of type tcp; remove it",
+    ),
+    (
+        "    target: https://www.example.com/?a=1&b=*",
+        "    target: not a url",
+        "48:13: \"target\" in check \"web\": \"not a url\" is not a URL to watch (want http:// or https://)",
+    ),
+    (
+        "    target: db.example.com:5432",
+        "    target: db.example.com",
+        "40:13: \"target\" in check \"db\": \"db.example.com\" has no port (want host:port; an IPv6 address in brackets)",
+    ),
+    (
+        "    expect_status: 200",
+        "    expect_status: 99",
+        "51:20: \"expect_status\" in check \"web\": expected status 99 is out of range (100 to 599, 0 for any 2xx)",
+    ),
+    (
+        "    expect_status: 200",
+        "    expect_status: 0x1f",
+        "51:20: \"expect_status\" in check \"web\": \"0x1f\" is not a number from 0 to 599",
+    ),
+    (
+        "    timeout: 10s\n    expect_status",
+        "    timeout: 31s\n    expect_status",
+        "50:14: \"timeout\" in check \"web\": timeout 31s is longer than the interval 30s",
+    ),
+    (
+        "    interval: 30s\n    timeout: 10s\n    expect_status",
+        "    interval: 1ms\n    expect_status",
+        "49:15: \"interval\" in check \"web\": interval 1ms is too short (1s at least)",
+    ),
+    (
+        "    alert_ids:\n      - 00000001-0000-4000-8000-000000000000  # ops",
+        "    alert_ids: [ops, nobody]",
+        "52:22: \"alert_ids\" in check \"web\": there is no alert \"nobody\"; add it, or remove it here",
+    ),
+    (
+        "    alert_ids:\n      - 00000001-0000-4000-8000-000000000000  # ops",
+        "    alert_ids: ops",
+        "52:16: \"alert_ids\" in check \"web\" must be a list, like [one, two]",
+    ),
+    (
+        "    name: chat\n",
+        "    name: chat\n    smtp_host: a\n",
+        "57:5: \"smtp_host\" in alert \"chat\" does not apply to an alert of type discord; remove it",
+    ),
+    (
+        "    name: ops\n",
+        "    name: chat\n",
+        "61:11: \"name\" in alert \"chat\": \"chat\" is taken by alert \"chat\" in line 55",
+    ),
+    (
+        "    default: true",
+        "    default: maybe",
+        "63:14: \"default\" in alert \"ops\": \"maybe\" is neither true nor false",
+    ),
+    (
+        "    smtp_port: 587",
+        "    smtp_port: 65536",
+        "65:16: \"smtp_port\" in alert \"ops\": \"65536\" is not a number from 1 to 65535",
+    ),
+    ("    smtp_user: qu\n", "", "66:20: \"smtp_password\" in alert \"ops\": a password needs a user"),
+    (
+        "      - ops@example.com",
+        "      - ops",
+        "70:9: \"smtp_to\" in alert \"ops\": \"ops\" is not a mail address",
+    ),
+    (
+        "    smtp_tls: false",
+        "    smtp_tls: true",
+        "72:5: \"smtp_tls\" in alert \"ops\" and \"smtp_starttls\" exclude each other; set one to false",
+    ),
+    (
+        "    smtp_tls: false",
+        "    smtp_headers: ['Subject: x']",
+        "72:20: \"smtp_headers\" in alert \"ops\": \"Subject: x\" is not a mail header (this field is written by qu itself)",
+    ),
+    (
+        "    smtp_tls: false",
+        "    smtp_ca_pem: x",
+        "72:18: \"smtp_ca_pem\" in alert \"ops\": there is no certificate (PEM) in it",
+    ),
+    (
+        "    smtp_tls: false",
+        "    remind: 5",
+        "72:13: \"remind\" in alert \"ops\": \"5\" is not a duration (examples: 500ms, 30s, 1m30s, 2h)",
+    ),
+    ("checks:\n", "checks: &all\n", "36:9: an anchor (&) is not allowed here; remove it, or quote the value"),
+    (
+        "alerts:\n",
+        "more:\n",
+        "54:1: unknown field \"more\"; written by a newer qu? upgrade this node, or remove the field",
+    ),
+];
+
 #[test]
 fn mistakes_are_told_with_line_column_and_item() {
-    let long = format!("    body_match: {}\n", "x".repeat(5000));
-    for (line, by, want) in [
-        ("version: 4\n", "", "5:1: missing field \"version\""),
-        (
-            "version: 4",
-            "version: -1",
-            "6:10: \"version\": \"-1\" is not a number from 0 to 18446744073709551615",
-        ),
-        ("version: 4", "version:", "6:1: \"version\" has no value"),
-        (
-            "updated_at: 2026-05-12T15:01:32Z",
-            "updated_at: yesterday",
-            "7:13: \"updated_at\": \"yesterday\" is not a time like 2026-05-12T15:01:32Z",
-        ),
-        ("  heartbeat: 1s\n", "", "10:3: missing field \"heartbeat\" in settings"),
-        (
-            "  heartbeat: 1s",
-            "  heartbeat: 0s",
-            "10:14: \"heartbeat\" in settings: duration \"0s\" must be greater than zero",
-        ),
-        (
-            "  dead_after: 4s",
-            "  dead_after: 2s",
-            "11:15: \"dead_after\" in settings: 2s must be at least three heartbeats (3s)",
-        ),
-        (
-            "  hysteresis: 2",
-            "  hysteresis: [2]",
-            "13:15: \"hysteresis\" in settings must be a single value, not a list or fields",
-        ),
-        (
-            "    advertise: node2.example.com:9901",
-            "    advertise: node2",
-            "23:16: \"advertise\" in peer 00000002-0000-4000-8000-000000000000: \"node2\" has no port (want host:port; an IPv6 address in brackets)",
-        ),
-        (
-            "    name: web\n",
-            "    name: web\n    body_regex: a\n",
-            "47:5: unknown field \"body_regex\" in check \"web\"; written by a newer qu? upgrade this node, or remove the field",
-        ),
-        (
-            "    name: web\n",
-            "    name: db\n",
-            "46:11: \"name\" in check \"db\": \"db\" is taken by check \"db\" in line 37",
-        ),
-        (
-            "    name: web\n",
-            "    name: a,b\n",
-            "46:11: \"name\" in check \"a,b\": \"a,b\" is not a name (1 to 100 characters, no comma, no control characters, no blank at the ends)",
-        ),
-        ("    name: web\n", "", "45:5: missing field \"name\" in check 00000001-0000-4000-8000-000000000000"),
-        (
-            "    type: http",
-            "    type: ftp",
-            "47:11: \"type\" in check \"web\": \"ftp\" is not a type of check (want http, tcp or icmp)",
-        ),
-        (
-            "    type: http",
-            "    type: tcp",
-            "51:5: \"expect_status\" in check \"web\" does not apply to a check of type tcp; remove it",
-        ),
-        (
-            "    target: https://www.example.com/?a=1&b=*",
-            "    target: not a url",
-            "48:13: \"target\" in check \"web\": \"not a url\" is not a URL to watch (want http:// or https://)",
-        ),
-        (
-            "    target: db.example.com:5432",
-            "    target: db.example.com",
-            "40:13: \"target\" in check \"db\": \"db.example.com\" has no port (want host:port; an IPv6 address in brackets)",
-        ),
-        (
-            "    expect_status: 200",
-            "    expect_status: 99",
-            "51:20: \"expect_status\" in check \"web\": expected status 99 is out of range (100 to 599, 0 for any 2xx)",
-        ),
-        (
-            "    expect_status: 200",
-            "    expect_status: 0x1f",
-            "51:20: \"expect_status\" in check \"web\": \"0x1f\" is not a number from 0 to 599",
-        ),
-        (
-            "    expect_status: 200\n",
-            long.as_str(),
-            "51:17: \"body_match\" in check \"web\": body match must have 1 to 4096 bytes",
-        ),
-        (
-            "    timeout: 10s\n    expect_status",
-            "    timeout: 31s\n    expect_status",
-            "50:14: \"timeout\" in check \"web\": timeout 31s is longer than the interval 30s",
-        ),
-        (
-            "    interval: 30s\n    timeout: 10s\n    expect_status",
-            "    interval: 1ms\n    expect_status",
-            "49:15: \"interval\" in check \"web\": interval 1ms is too short (1s at least)",
-        ),
-        (
-            "    alert_ids:\n      - 00000001-0000-4000-8000-000000000000  # ops",
-            "    alert_ids: [ops, nobody]",
-            "52:22: \"alert_ids\" in check \"web\": there is no alert \"nobody\"; add it, or remove it here",
-        ),
-        (
-            "    alert_ids:\n      - 00000001-0000-4000-8000-000000000000  # ops",
-            "    alert_ids: ops",
-            "52:16: \"alert_ids\" in check \"web\" must be a list, like [one, two]",
-        ),
-        (
-            "    name: chat\n",
-            "    name: chat\n    smtp_host: a\n",
-            "57:5: \"smtp_host\" in alert \"chat\" does not apply to an alert of type discord; remove it",
-        ),
-        (
-            "    name: ops\n",
-            "    name: chat\n",
-            "61:11: \"name\" in alert \"chat\": \"chat\" is taken by alert \"chat\" in line 55",
-        ),
-        (
-            "    default: true",
-            "    default: maybe",
-            "63:14: \"default\" in alert \"ops\": \"maybe\" is neither true nor false",
-        ),
-        (
-            "    smtp_port: 587",
-            "    smtp_port: 65536",
-            "65:16: \"smtp_port\" in alert \"ops\": \"65536\" is not a number from 1 to 65535",
-        ),
-        ("    smtp_user: qu\n", "", "66:20: \"smtp_password\" in alert \"ops\": a password needs a user"),
-        (
-            "      - ops@example.com",
-            "      - ops",
-            "70:9: \"smtp_to\" in alert \"ops\": \"ops\" is not a mail address",
-        ),
-        (
-            "    smtp_tls: false",
-            "    smtp_tls: true",
-            "72:5: \"smtp_tls\" in alert \"ops\" and \"smtp_starttls\" exclude each other; set one to false",
-        ),
-        (
-            "    smtp_tls: false",
-            "    smtp_headers: ['Subject: x']",
-            "72:20: \"smtp_headers\" in alert \"ops\": \"Subject: x\" is not a mail header (this field is written by qu itself)",
-        ),
-        (
-            "    smtp_tls: false",
-            "    smtp_ca_pem: x",
-            "72:18: \"smtp_ca_pem\" in alert \"ops\": there is no certificate (PEM) in it",
-        ),
-        (
-            "    smtp_tls: false",
-            "    remind: 5",
-            "72:13: \"remind\" in alert \"ops\": \"5\" is not a duration (examples: 500ms, 30s, 1m30s, 2h)",
-        ),
-        (
-            "checks:\n",
-            "checks: &all\n",
-            "36:9: an anchor (&) is not allowed here; remove it, or quote the value",
-        ),
-        (
-            "alerts:\n",
-            "more:\n",
-            "54:1: unknown field \"more\"; written by a newer qu? upgrade this node, or remove the field",
-        ),
-    ] {
+    for (line, by, want) in MISTAKES {
         let error = read(&with(line, by)).unwrap_err().to_string();
         assert_eq!(error, format!("cluster.yaml:{want}"), "{line:?} -> {by:?}");
     }
+    let long = format!("    body_match: {}\n", "x".repeat(5000));
+    assert_eq!(
+        read(&with("    expect_status: 200\n", &long)).unwrap_err().to_string(),
+        "cluster.yaml:51:17: \"body_match\" in check \"web\": body match must have 1 to 4096 bytes"
+    );
 }
 
 #[test]
@@ -399,5 +393,5 @@ fn fifty_thousand_checks_are_read_and_written_in_reasonable_time() {
     let started = std::time::Instant::now();
     let text = to_yaml(&cluster);
     assert_eq!(read(&text).unwrap(), cluster);
-    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
+    assert!(started.elapsed() < std::time::Duration::from_secs(120), "{:?}", started.elapsed());
 }
