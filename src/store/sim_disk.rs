@@ -417,6 +417,9 @@ impl Disk for SimDisk {
         self.doing(Kind::Write, "create", name, |inner| {
             let file = inner.stamp();
             inner.files.insert(file, File::default());
+            if inner.names.contains_key(name) {
+                inner.rename(Naming::Unlink { name: name.to_owned() });
+            }
             inner.rename(Naming::Link { name: name.to_owned(), file });
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! The log file: the entries above one snapshot, in the order in which they were written.
 //!
-//! `log-N` is 8 bytes of magic, then records (see [`super::record`]). The first says which log it
+//! `log-N` is 8 bytes of magic, then records (see `record.rs`). The first says which log it
 //! is, what it follows and what it began with; it is durable before anything names the file. Every
 //! other one is `{"after":A,"entries":[...]}`: everything above A is cut off, then the entries
 //! follow. One record is one write and one sync, however many writes of the core it carries.
@@ -13,8 +13,8 @@
 //! * a bad first record, a wrong sequence, a gap in the indexes, a term that falls: a record whose
 //!   checksum is right is no torn write.
 //!
-//! What remains: the mark is synced about a second after the record ([`Store::settle`]
-//! (super::Store::settle)). If within that second the power fails *and* the disk garbles the
+//! What remains: the mark is synced about a second after the record
+//! ([`settle`](super::Store::settle)). If within that second the power fails *and* the disk garbles the
 //! record that it had confirmed, this looks like an interrupted write. One disk cannot tell.
 
 use serde::{Deserialize, Serialize};

@@ -68,6 +68,36 @@ fn a_disk_that_fails_now_and_then_loses_nothing() {
 }
 
 #[test]
+fn a_new_snapshot_that_fails_twice_and_meets_a_power_cut_leaves_the_old_state_or_the_new_one() {
+    let disk = written();
+    let mut writes = script();
+    let old = model(&writes);
+    writes.push(snapshot(3, 5, true));
+    let new = model(&writes);
+    for first in 0..14 {
+        for second in first + 1..30 {
+            let copy = disk.copy();
+            let (mut store, _) = reopen(&copy);
+            let now = copy.operations();
+            for at in [first, second] {
+                copy.fail(now + at..now + at + 1, Fault::Broken);
+            }
+            while store.apply(&writes[writes.len() - 1..]).is_err() {
+                let tosses = &mut Rng::new(first * 30 + second);
+                for crash in [Crash::Lost, Crash::Kept, Crash::Scattered(tosses)] {
+                    let after = copy.copy();
+                    after.power_cut(crash);
+                    let got = reopen(&after).1;
+                    assert!(agrees(&got, &old) || agrees(&got, &new), "{first}, {second}: {got:?}");
+                }
+            }
+            copy.power_cut(Crash::Lost);
+            assert!(agrees(&reopen(&copy).1, &new), "{first}, {second}");
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_does_not_fill_up_with_tries() {
     let disk = written();
     let (mut store, _) = reopen(&disk);
