@@ -168,7 +168,11 @@ impl Engine {
                 break;
             }
         }
+        // Sockets are closed before the last word about how many there are.
         self.slots.clear();
+        self.running.clear();
+        self.waiting.clear();
+        self.publish();
         self.workers.stop();
     }
 

@@ -25,11 +25,12 @@ impl Outbox {
 
     /// Sends a report, or keeps it in the place of an older one of its check.
     pub fn put(&mut self, report: Report) {
-        if self.waiting.contains_key(&report.check) {
-            self.waiting.insert(report.check, report);
-            return;
+        match self.waiting.get_mut(&report.check) {
+            Some(older) => *older = report,
+            None => {
+                self.try_send(report);
+            }
         }
-        self.try_send(report);
     }
 
     /// Sends what fits now.

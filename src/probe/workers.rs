@@ -39,13 +39,16 @@ pub enum Work {
 /// What came of it. A failed connection still has an alert to send, where it exists.
 pub type Computed = Result<Box<ClientConnection>, (Failure, Option<Box<ClientConnection>>)>;
 
+/// A channel, both its ends.
+type Both<T> = (Sender<T>, Receiver<T>);
+
 /// The threads, as the engine sees them.
 pub struct Workers {
     tls: Arc<Tls>,
     // Neither channel is bounded by itself: each probe has at most one job, so the number of
     // probes in flight bounds both.
-    jobs: (Sender<(u64, Work)>, Receiver<(u64, Work)>),
-    results: (Sender<(u64, Computed)>, Receiver<(u64, Computed)>),
+    jobs: Both<(u64, Work)>,
+    results: Both<(u64, Computed)>,
     idle: Arc<AtomicUsize>,
     alive: Arc<AtomicUsize>,
     most: usize,

@@ -106,7 +106,11 @@ impl Lookup {
             conf,
         };
         lookup.next_candidate(ctx)?;
-        Ok(Begun::Asking(Box::new(lookup)))
+        // Where no server could be asked at all, that is known now.
+        match lookup.judge(ctx)? {
+            Some(addresses) => Ok(Begun::Known(addresses)),
+            None => Ok(Begun::Asking(Box::new(lookup))),
+        }
     }
 
     /// When [`Lookup::time`] wants to be called.
