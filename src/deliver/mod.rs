@@ -41,6 +41,7 @@ mod mail;
 mod redact;
 pub mod sink;
 mod smtp;
+mod wire;
 mod worker;
 
 use lane::{Lane, Offered};

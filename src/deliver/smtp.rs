@@ -1,4 +1,5 @@
-//! One mail to one relay: connect, protect, log in, hand over (RFC 5321, 3207, 4954).
+//! One mail to one relay: connect, protect, log in, hand over (RFC 5321, 3207, 4954). The steps
+//! are here, the words are `lettre`'s, the socket is `wire.rs`'s.
 //!
 //! An attempt ends in one of four ways ([`Tried`]). A relay's 5xx is a refusal for good, 4xx and
 //! everything of network and TLS may be better next time. The message counts as handed over when
@@ -12,20 +13,16 @@
 //! Permission to send is asked again right before the message itself: a master that lost its role
 //! while a slow relay made it wait sends nothing.
 
-use std::error::Error as _;
 use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{Certificate, SmtpConnection, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Starttls};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter, ServerInfo};
 
+use super::wire::{Conversation, Trouble, tls};
 use super::{Tried, mail};
-use crate::base::text::about;
 use crate::base::units::Host;
 use crate::config::{MailTls, Mailbox, Secret};
 
@@ -63,64 +60,77 @@ pub(super) fn send(relay: &Relay<'_>, parcel: &Parcel<'_>, go: &dyn Fn() -> bool
 }
 
 fn converse(relay: &Relay<'_>, parcel: &Parcel<'_>, go: &dyn Fn() -> bool) -> Result<Tried, Tried> {
-    let failed = |stage: &str, e: &Error| judge(stage, e, relay.timeout);
-    let mut conn = open(relay)?;
+    let (mut talk, offers) = open(relay)?;
     if let Some(user) = relay.user {
-        let password = relay.password.map_or("", Secret::reveal).to_owned();
-        let credentials = Credentials::new(user.to_owned(), password);
-        conn.auth(DEFAULT_MECHANISMS, &credentials).map_err(|e| failed("log in", &e))?;
+        let password = relay.password.map_or("", Secret::reveal);
+        log_in(&mut talk, &offers, user, password).map_err(|e| judge("log in", &e))?;
     }
     let from = mail::address(parcel.from).map_err(|why| Tried::Refused { why })?;
     let mut parameters = Vec::new();
     let utf8 = |m: &Mailbox| mail::address(m).is_ok_and(|a| !a.to_string().is_ascii());
-    if parcel.to.iter().chain([parcel.from]).any(utf8)
-        && conn.server_info().supports_feature(Extension::SmtpUtfEight)
-    {
+    if parcel.to.iter().chain([parcel.from]).any(utf8) && offers.supports_feature(Extension::SmtpUtfEight) {
         parameters.push(MailParameter::SmtpUtfEight);
     }
-    conn.command(Mail::new(Some(from), parameters)).map_err(|e| failed("sender", &e))?;
-    let recipients = name_recipients(&mut conn, parcel.to, &failed)?;
+    talk.command(Mail::new(Some(from), parameters)).map_err(|e| judge("sender", &e))?;
+    let recipients = name_recipients(&mut talk, parcel.to)?;
     if recipients.accepted == 0 {
         return Err(recipients.nobody());
     }
     if !go() {
-        good_bye(conn);
+        good_bye(talk);
         return Err(Tried::Held);
     }
-    conn.command(Data).map_err(|e| failed("message", &e))?;
-    // Setting a timeout on an open socket does not fail; if it does, the shorter one stays.
-    drop(conn.set_timeout(Some(relay.timeout * PATIENCE_AT_THE_END)));
-    conn.message(parcel.bytes).map_err(|e| failed("message", &e))?;
-    good_bye(conn);
+    talk.command(Data).map_err(|e| judge("message", &e))?;
+    talk.allow(relay.timeout * PATIENCE_AT_THE_END);
+    talk.message(parcel.bytes).map_err(|e| judge("message", &e))?;
+    good_bye(talk);
     Ok(recipients.sent())
 }
 
-fn open(relay: &Relay<'_>) -> Result<SmtpConnection, Tried> {
+/// Connected, protected as the alert says, and greeted.
+fn open(relay: &Relay<'_>) -> Result<(Conversation, ServerInfo), Tried> {
     let hello = hello_name();
-    let host = relay.host.to_string();
-    let stage = format!("connect to {host}:{}", relay.port);
-    let tls = match relay.tls {
-        MailTls::Plain => None,
-        MailTls::StartTls | MailTls::Implicit => Some(parameters(&host, relay.ca_pem)?),
-    };
-    let wrapped = tls.as_ref().filter(|_| relay.tls == MailTls::Implicit);
-    let mut conn =
-        SmtpConnection::connect((host.as_str(), relay.port), Some(relay.timeout), &hello, wrapped, None)
-            .map_err(|e| judge(&stage, &e, relay.timeout))?;
-    if let Some(tls) = tls.filter(|_| relay.tls == MailTls::StartTls) {
-        conn.starttls(&tls, &hello).map_err(|e| judge("STARTTLS", &e, relay.timeout))?;
+    let stage = format!("connect to {}:{}", relay.host, relay.port);
+    let at = |e: Trouble| judge(&stage, &e);
+    let mut talk = Conversation::connect(relay.host, relay.port, relay.timeout).map_err(at)?;
+    if relay.tls == MailTls::Implicit {
+        talk = talk.protect(relay.host, tls(relay.ca_pem).map_err(at)?).map_err(at)?;
     }
-    Ok(conn)
+    talk.greeting().map_err(at)?;
+    let mut offers = greet(&mut talk, &hello).map_err(at)?;
+    if relay.tls == MailTls::StartTls {
+        let at = |e: Trouble| judge("STARTTLS", &e);
+        if !offers.supports_feature(Extension::StartTls) {
+            return Err(at(Trouble::Lost("the relay does not offer it".to_owned())));
+        }
+        talk.command(Starttls).map_err(at)?;
+        talk = talk.protect(relay.host, tls(relay.ca_pem).map_err(at)?).map_err(at)?;
+        offers = greet(&mut talk, &hello).map_err(at)?;
+    }
+    Ok((talk, offers))
 }
 
-fn parameters(host: &str, ca_pem: Option<&str>) -> Result<TlsParameters, Tried> {
-    let mut builder = TlsParameters::builder(host.to_owned());
-    if let Some(pem) = ca_pem {
-        let authority = Certificate::from_pem(pem.as_bytes())
-            .map_err(|e| Tried::failed(format!("read the CA file's certificates: {e}")))?;
-        builder = builder.add_root_certificate(authority);
+fn greet(talk: &mut Conversation, hello: &ClientId) -> Result<ServerInfo, Trouble> {
+    let answer = talk.command(Ehlo::new(hello.clone()))?;
+    ServerInfo::from_response(&answer).map_err(|e| Trouble::Lost(e.to_string()))
+}
+
+fn log_in(talk: &mut Conversation, offers: &ServerInfo, user: &str, password: &str) -> Result<(), Trouble> {
+    let lost = |e: lettre::transport::smtp::Error| Trouble::Lost(e.to_string());
+    let mechanism = offers
+        .get_auth_mechanism(DEFAULT_MECHANISMS)
+        .ok_or_else(|| Trouble::Lost("the relay offers neither PLAIN nor LOGIN".to_owned()))?;
+    let credentials = Credentials::new(user.to_owned(), password.to_owned());
+    let mut answer = talk.command(Auth::new(mechanism, credentials.clone(), None).map_err(lost)?)?;
+    // User name and password: two questions, and one for a relay that begins with an empty one.
+    for _ in 0..3 {
+        if !answer.has_code(334) {
+            return Ok(());
+        }
+        let reply = Auth::new_from_response(mechanism, credentials.clone(), &answer).map_err(lost)?;
+        answer = talk.command(reply)?;
     }
-    builder.build().map_err(|e| Tried::failed(format!("set up TLS: {e}")))
+    if answer.has_code(334) { Err(Trouble::Lost("the relay keeps asking".to_owned())) } else { Ok(()) }
 }
 
 #[derive(Default)]
@@ -149,11 +159,7 @@ impl Recipients {
     }
 }
 
-fn name_recipients(
-    conn: &mut SmtpConnection,
-    to: &[Mailbox],
-    failed: &dyn Fn(&str, &Error) -> Tried,
-) -> Result<Recipients, Tried> {
+fn name_recipients(talk: &mut Conversation, to: &[Mailbox]) -> Result<Recipients, Tried> {
     let mut recipients = Recipients::default();
     for recipient in to {
         let stage = format!("recipient {}", recipient.as_str());
@@ -164,69 +170,36 @@ fn name_recipients(
                 continue;
             }
         };
-        match conn.command(Rcpt::new(address, Vec::new())) {
+        match talk.command(Rcpt::new(address, Vec::new())) {
             Ok(_) => recipients.accepted += 1,
-            Err(e) if e.is_permanent() => recipients.refused.push(format!("{stage}: {}", told(&e))),
-            Err(e) if e.is_transient() => {
-                recipients.last = format!("{stage}: {}", told(&e));
+            Err(e) if e.is_final() => recipients.refused.push(format!("{stage}: {}", e.told())),
+            Err(Trouble::Answer(answer)) => {
+                recipients.last = format!("{stage}: {}", Trouble::Answer(answer).told());
                 recipients.left.push(recipient.clone());
             }
-            Err(e) => return Err(failed(&stage, &e)),
+            Err(e @ Trouble::Lost(_)) => return Err(judge(&stage, &e)),
         }
     }
     Ok(recipients)
 }
 
-fn good_bye(mut conn: SmtpConnection) {
+fn good_bye(mut talk: Conversation) {
+    talk.allow(GOODBYE);
     // The message has its answer (or is not to be sent): nothing that goes wrong here matters.
-    drop(conn.set_timeout(Some(GOODBYE)));
-    drop(conn.quit());
+    drop(talk.command(Quit));
 }
 
-fn judge(stage: &str, error: &Error, timeout: Duration) -> Tried {
-    if error.is_permanent() {
-        return Tried::Refused { why: format!("{stage}: {}", told(error)) };
-    }
-    if timed_out(error) {
-        return Tried::failed(format!("{stage}: no answer within {}", about(timeout)));
-    }
-    let mut why = told(error);
-    if why == "incomplete response" {
-        "the connection was closed".clone_into(&mut why);
+fn judge(stage: &str, trouble: &Trouble) -> Tried {
+    let mut why = format!("{stage}: {}", trouble.told());
+    if trouble.is_final() {
+        return Tried::Refused { why };
     }
     if why.contains("UnknownIssuer") || why.contains("BadSignature") {
         why.push_str(
             " (the relay's certificate is not from an authority known here; give its CA with --ca-file)",
         );
     }
-    Tried::failed(format!("{stage}: {why}"))
-}
-
-/// The relay's own words, or the innermost cause.
-fn told(error: &Error) -> String {
-    let cause = error.source().map(|c| {
-        let mut innermost = c;
-        while let Some(deeper) = innermost.source() {
-            innermost = deeper;
-        }
-        innermost.to_string()
-    });
-    match (error.status(), cause) {
-        (Some(code), Some(words)) => format!("{code} {words}"),
-        (None, Some(words)) => words,
-        (_, None) => error.to_string(),
-    }
-}
-
-fn timed_out(error: &Error) -> bool {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return matches!(io.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
-        }
-        next = cause.source();
-    }
-    false
+    Tried::failed(why)
 }
 
 /// The host's name, as the kernel knows it; an address literal where that is none.

@@ -78,7 +78,7 @@ fn permission_is_asked_again_right_before_the_message_is_handed_over() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     // Yes at the beginning of each attempt, no at its last moment.
-    let may: MaySend = Arc::new(move || count.fetch_add(1, Ordering::SeqCst) % 2 == 0);
+    let may: MaySend = Arc::new(move || count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2));
     let desk = Desk::with(Arc::new(RealClock::new()), may, tell, quick(), None);
     let job = Job { id: id(1), owed_at: Wall(0), facts: facts(1, Kind::Down) };
     desk.offer(&mail_alert(1, &sink), job);

@@ -8,7 +8,7 @@ fn decoded(value: &str) -> String {
     let mut rest = value;
     while let Some((plain, word)) = rest.split_once("=?utf-8?b?") {
         // A blank between two encoded words is not part of the text.
-        if !(plain.trim().is_empty() && !out.is_empty()) {
+        if !plain.trim().is_empty() || out.is_empty() {
             out.push_str(plain);
         }
         let (text, after) = word.split_once("?=").expect("an encoded word ends");
@@ -285,4 +285,15 @@ fn nobody_there_is_told_with_the_address() {
     }
     let why = World::new().test(&alert(1, channel), Kind::TestDown).unwrap_err();
     assert!(why.starts_with(&format!("connect to 127.0.0.1:{port}: ")) && why.contains("refused"), "{why}");
+}
+
+#[test]
+fn a_relay_on_ipv6_is_reached_and_a_sink_listens_on_loopback_only() {
+    let bind =
+        |addr: &str| SmtpSink::start(SmtpOptions { bind: addr.parse().unwrap(), ..SmtpOptions::default() });
+    let sink = bind("[::1]:0").unwrap();
+    assert_eq!(World::new().test(&mail_alert(1, &sink), Kind::TestDown), Ok(None));
+    assert_eq!(sink.mails().len(), 1);
+    let why = bind("0.0.0.0:0").err().unwrap().to_string();
+    assert!(why.contains("loopback"), "{why}");
 }
