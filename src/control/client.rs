@@ -12,7 +12,7 @@ use crate::base::clock::RealClock;
 use crate::base::frame::{self, FrameError};
 use crate::base::text;
 
-use super::message::{Reply, Request};
+use super::message::{LARGEST_REPLY, Reply, Request};
 use super::stream::Deadline;
 
 /// Why there is no answer. Printed as one line with the remedy.
@@ -139,11 +139,25 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Reply
         Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
         Err(source) => return Err(ClientError::Unsent { source }),
     }
-    let answer = frame::read(&mut timed, frame::LARGEST).map_err(|source| match source {
+    let answer = whole(&mut timed).map_err(|source| match source {
         FrameError::Io(e) if late(e.kind()) => ClientError::Late { socket: socket.to_owned(), patience },
         source => ClientError::Lost { socket: socket.to_owned(), source },
     })?;
     serde_json::from_slice(&answer).map_err(|source| ClientError::Garbled { source })
+}
+
+/// The frames of one answer, up to the end of the connection.
+fn whole(timed: &mut Deadline<'_>) -> Result<Vec<u8>, FrameError> {
+    let mut answer = frame::read(timed, frame::LARGEST)?;
+    loop {
+        match frame::read(timed, frame::LARGEST.min(LARGEST_REPLY.saturating_sub(answer.len()))) {
+            Ok(more) => answer.extend(more),
+            Err(FrameError::Closed) => return Ok(answer),
+            // Whoever answered without reading the whole question closed so: the answer is whole.
+            Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 fn refused(socket: &Path, source: io::Error) -> ClientError {
