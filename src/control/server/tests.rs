@@ -164,7 +164,8 @@ fn a_desk_that_takes_too_long_costs_the_caller_his_patience_only() {
     let (go, gate) = mpsc::channel();
     let _server = Running::start(&dir.socket(), Echo { held: Some(Mutex::new(gate)), ..Echo::default() });
     let why = client::ask(&dir.socket(), &remove("web"), Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(why, ClientError::Late { .. }), "{why}");
+    assert!(matches!(why, ClientError::Late { deed: true, .. }), "{why}");
+    assert!(why.to_string().contains("within 50ms; the change may have been made all the same"), "{why}");
     // The picture does not go over the desk.
     assert!(client::ask(&dir.socket(), &request(Ask::Status(Filter::default())), PATIENCE).is_ok());
     drop(go);
