@@ -47,8 +47,18 @@ pub enum Boot {
         /// The life that begins now, drawn at random.
         life: Incarnation,
         /// What `cluster.yaml` says; `None` for a node that was never a member.
-        file: Option<Blank>,
+        file: Option<File>,
     },
+}
+
+/// A configuration file without the `state/` that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// What is told to the others.
+    pub known: Blank,
+    /// The state machine made of the file alone: what the cluster starts again from, should every
+    /// member have lost its `state/` and this file be the newest.
+    pub data: Arc<str>,
 }
 
 /// The content of `state/`.

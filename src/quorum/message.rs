@@ -181,6 +181,9 @@ pub enum Message {
         round: u64,
         /// The follower's life of `state/`.
         life: Incarnation,
+        /// The follower's promise, milliseconds: for so long from when it got that round it votes
+        /// for nobody else. The master's lease rests on it.
+        hold_ms: u64,
         /// What became of it.
         outcome: Outcome,
     },
@@ -248,6 +251,8 @@ pub enum Outcome {
         /// Nothing above this can match.
         hint: Index,
     },
+    /// There is no state here at all, not even the founding one: send the snapshot.
+    Empty,
     /// A piece was taken; the next one starts here.
     Piece {
         /// Which snapshot.

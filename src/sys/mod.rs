@@ -2,4 +2,10 @@
 #![allow(unsafe_code)]
 
 pub mod cred;
+pub mod files;
+pub mod icmp;
+pub mod net;
+pub mod poll;
 pub mod random;
+pub mod signal;
+pub mod wait;
