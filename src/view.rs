@@ -277,6 +277,23 @@ pub struct IncidentView {
     pub up_seen: Vec<IncidentSeen>,
 }
 
+/// A while in which nothing is sent about a check, or about any.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilenceView {
+    /// The same on every node.
+    pub id: String,
+    /// The name of the check; absent: all checks.
+    pub check: Option<String>,
+    /// Since when.
+    #[serde(with = "stamp")]
+    pub from: Wall,
+    /// Until when.
+    #[serde(with = "stamp")]
+    pub until: Wall,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
 /// What one node saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentSeen {

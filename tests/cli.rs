@@ -80,6 +80,7 @@ fn every_listing_has_its_columns_and_its_json() {
         ("check-list", &["check", "list"][..]),
         ("alert-list", &["alert", "list"]),
         ("node-list", &["node", "list"]),
+        ("silence-list", &["silence", "list"]),
         ("trust-list", &["trust", "list"]),
         ("cluster-show", &["cluster", "show"]),
         ("incident-list", &["incident", "list"]),
@@ -93,6 +94,19 @@ fn every_listing_has_its_columns_and_its_json() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(&json.out);
         assert!(parsed.is_ok(), "{words:?}: {}", json.out);
     }
+}
+
+#[test]
+fn two_thousand_checks_of_seven_nodes_are_listed_whole() {
+    let daemon = Daemon::start("huge", picture::huge());
+    let text = daemon.qu(&["status"]);
+    assert_eq!((text.status, text.err.as_str()), (0, ""));
+    assert_eq!(text.out.lines().filter(|l| l.contains(" check-")).count(), 2_000);
+    let json = daemon.qu(&["check", "list", "--json"]);
+    assert_eq!((json.status, json.err.as_str()), (0, ""));
+    let checks: Vec<serde_json::Value> = serde_json::from_str(&json.out).expect("json");
+    assert_eq!((checks.len(), checks[1_999]["nodes"].as_array().map(Vec::len)), (2_000, Some(7)));
+    assert_eq!(daemon.qu(&["status", "--limit", "2"]).out.matches("check-").count(), 2);
 }
 
 #[test]

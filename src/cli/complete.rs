@@ -46,7 +46,8 @@ fn spots() -> Vec<Spot> {
         })
         .collect();
     for command in COMMANDS {
-        let words = command.args.iter().flat_map(|a| a.words).map(|w| (*w, "")).collect();
+        let next = table::next_words(command.path).into_iter().map(|w| (w, ""));
+        let words = command.args.iter().flat_map(|a| a.words).map(|w| (*w, "")).chain(next).collect();
         let flags = command.flags.iter().copied().chain([&flags::HELP]).collect();
         all.push(Spot { path: command.path.join(" "), words, flags });
     }

@@ -55,6 +55,11 @@ fn of_command(command: &Command) -> String {
     if !command.long.is_empty() {
         let _ = write!(text, "\n{}", wrapped(command.long, ""));
     }
+    let below: Vec<&Command> = COMMANDS.iter().filter(|c| is_below(c, command)).collect();
+    if !below.is_empty() {
+        text.push_str("\nfurther commands:\n");
+        columns(&mut text, below.iter().map(|c| (c.usage().replace(" [flags]", ""), c.short.to_owned())));
+    }
     text.push_str("\nflags:\n");
     let all = command.flags.iter().copied().chain([&flags::HELP]);
     columns(&mut text, all.map(|f| (f.shown(), described(f))));
@@ -65,6 +70,10 @@ fn of_command(command: &Command) -> String {
         }
     }
     text
+}
+
+fn is_below(other: &Command, command: &Command) -> bool {
+    other.path.len() > command.path.len() && other.path.starts_with(command.path)
 }
 
 fn described(flag: &Flag) -> String {

@@ -23,6 +23,7 @@ mod node;
 mod parse;
 mod serve;
 mod show;
+mod silence;
 mod status;
 mod table;
 mod trust;

@@ -48,7 +48,10 @@ pub fn line(args: impl IntoIterator<Item = OsString>) -> Result<Line, Failure> {
                 let word = readable(word)?;
                 match found {
                     None => path.push(next_word(&path, &word)?),
-                    Some(command) => said.argument(command, word)?,
+                    Some(command) => match further(&path, &said, &word) {
+                        Some(next) => path.push(next),
+                        None => said.argument(command, word)?,
+                    },
                 }
             }
             Some(Token::Long(name)) => {
@@ -227,6 +230,13 @@ fn readable(word: OsString) -> Result<String, Failure> {
 fn generate(parser: &mut Parser) -> Result<Line, Failure> {
     let what = parser.value().map_err(|_| usage("--generate needs a value: table".into()))?;
     Ok(Line::Generate(readable(what)?))
+}
+
+/// A word that leads from one command to another below it, `qu silence` to `qu silence list`: only
+/// before anything else was said.
+fn further(path: &[&'static str], said: &Said, word: &str) -> Option<&'static str> {
+    let first = said.args.is_empty() && said.flags.is_empty();
+    table::next_words(path).into_iter().find(|next| first && *next == word)
 }
 
 /// The word that follows these, as the table has it.

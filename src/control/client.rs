@@ -12,7 +12,7 @@ use crate::base::clock::RealClock;
 use crate::base::frame::{self, FrameError};
 use crate::base::text;
 
-use super::message::{Reply, Request};
+use super::message::{LARGEST_REPLY, Reply, Request};
 use super::stream::Deadline;
 
 /// Why there is no answer. Printed as one line with the remedy.
@@ -43,6 +43,8 @@ pub enum ClientError {
         socket: PathBuf,
         /// How long was waited.
         patience: Duration,
+        /// Something was to be done, and may be done yet.
+        deed: bool,
     },
     /// The daemon closed the connection without an answer.
     Lost {
@@ -50,6 +52,8 @@ pub enum ClientError {
         socket: PathBuf,
         /// How it broke.
         source: FrameError,
+        /// Something was to be done, and may have been.
+        deed: bool,
     },
     /// The answer means nothing to this build.
     Garbled {
@@ -88,16 +92,18 @@ impl fmt::Display for ClientError {
                 "not using the socket in {}: the directory belongs to user {owner}, who could pretend to be the daemon; name the right one by QUPTIME_SOCKET",
                 directory.display()
             ),
-            ClientError::Late { socket, patience } => write!(
+            ClientError::Late { socket, patience, deed } => write!(
                 f,
-                "no answer from the daemon at {} within {}; a change may still be made: look at qu status before trying again",
+                "no answer from the daemon at {} within {}; {}",
                 socket.display(),
-                text::about(*patience)
+                text::about(*patience),
+                whereabouts(*deed)
             ),
-            ClientError::Lost { socket, .. } => write!(
+            ClientError::Lost { socket, deed, .. } => write!(
                 f,
-                "the daemon at {} closed the connection without an answer; a change may have been made: look at qu status, and at the daemon's log",
-                socket.display()
+                "the daemon at {} closed the connection without an answer; {}",
+                socket.display(),
+                whereabouts(*deed)
             ),
             ClientError::Garbled { .. } => write!(
                 f,
@@ -129,21 +135,47 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Reply
     let body = serde_json::to_vec(request).map_err(|e| ClientError::Unsent { source: e.into() })?;
     let clock = RealClock::new();
     let mut timed = Deadline::new(&stream, &clock, patience);
+    let deed = request.ask.is_deed();
     let late = |kind: io::ErrorKind| kind == io::ErrorKind::TimedOut;
     match frame::write(&mut timed, &body) {
         Ok(()) => {}
         Err(e) if late(e.kind()) => {
-            return Err(ClientError::Late { socket: socket.to_owned(), patience });
+            return Err(ClientError::Late { socket: socket.to_owned(), patience, deed });
         }
         // The daemon may have answered (it has too much to do) and closed without reading.
         Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
         Err(source) => return Err(ClientError::Unsent { source }),
     }
-    let answer = frame::read(&mut timed, frame::LARGEST).map_err(|source| match source {
-        FrameError::Io(e) if late(e.kind()) => ClientError::Late { socket: socket.to_owned(), patience },
-        source => ClientError::Lost { socket: socket.to_owned(), source },
+    let answer = whole(&mut timed).map_err(|source| match source {
+        FrameError::Io(e) if late(e.kind()) => {
+            ClientError::Late { socket: socket.to_owned(), patience, deed }
+        }
+        source => ClientError::Lost { socket: socket.to_owned(), source, deed },
     })?;
     serde_json::from_slice(&answer).map_err(|source| ClientError::Garbled { source })
+}
+
+/// The frames of one answer, up to the end of the connection.
+fn whole(timed: &mut Deadline<'_>) -> Result<Vec<u8>, FrameError> {
+    let mut answer = frame::read(timed, frame::LARGEST)?;
+    loop {
+        match frame::read(timed, frame::LARGEST.min(LARGEST_REPLY.saturating_sub(answer.len()))) {
+            Ok(more) => answer.extend(more),
+            Err(FrameError::Closed) => return Ok(answer),
+            // Whoever answered without reading the whole question closed so: the answer is whole.
+            Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Where to look next.
+fn whereabouts(deed: bool) -> &'static str {
+    if deed {
+        "the change may have been made all the same: look (qu status) before trying again"
+    } else {
+        "look at its log (journalctl -u quptime)"
+    }
 }
 
 fn refused(socket: &Path, source: io::Error) -> ClientError {

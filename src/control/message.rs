@@ -20,12 +20,15 @@ use crate::base::units::{HostPort, Span};
 use crate::config::{Channel, Name, Target};
 use crate::identity::Fingerprint;
 use crate::state::command::Setting;
-use crate::view::{Filter, IncidentView, TrustView, View};
+use crate::view::{Filter, IncidentView, SilenceView, TrustView, View};
 
 use super::edit::{AlertFields, CheckFields};
 
 /// The largest request, bytes: a check or an alert with its templates and certificates.
 pub const LARGEST_REQUEST: usize = 1024 * 1024;
+/// The largest answer, bytes: 50,000 checks with a report of seven nodes each take a third of it.
+/// It travels in as many frames as it takes, and ends with the connection.
+pub const LARGEST_REPLY: usize = 256 * 1024 * 1024;
 
 /// One question of one command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,8 +82,8 @@ pub enum Ask {
         on: bool,
     },
     /// A test message for each alert that a transition of this check would owe, by the path of real
-    /// ones and marked as a test: [`Reply::Done`] when all were accepted, [`Reply::Refused`] with
-    /// each outcome otherwise.
+    /// ones and marked as a test: [`Reply::Done`] without a version when all were accepted,
+    /// [`Reply::Refused`] with each outcome otherwise.
     TestCheck {
         /// Which.
         who: String,
@@ -128,8 +131,8 @@ pub enum Ask {
         /// For every check.
         on: bool,
     },
-    /// A test message by the path of real ones: [`Reply::Done`] when it was accepted,
-    /// [`Reply::Refused`] with the cause otherwise. Changes nothing, needs no quorum.
+    /// A test message by the path of real ones: [`Reply::Done`] without a version when it was
+    /// accepted, [`Reply::Refused`] with the cause otherwise.
     TestAlert {
         /// Which.
         who: String,
@@ -171,6 +174,22 @@ pub enum Ask {
     },
     /// Another value of a cluster setting: [`Reply::Done`].
     ClusterSet(Setting),
+    /// Nothing is sent about a check, or any, for a while: [`Reply::Done`] without a version.
+    Silence {
+        /// Which; none: all.
+        who: Option<String>,
+        /// For how long.
+        length: Span,
+        /// Why; may be empty.
+        reason: String,
+    },
+    /// Silences that have not ended, oldest first: [`Reply::Silences`].
+    SilenceList,
+    /// A silence ends early: [`Reply::Done`] without a version.
+    SilenceEnd {
+        /// Which, by its id.
+        id: String,
+    },
     /// Past and open incidents, newest first: [`Reply::Incidents`].
     IncidentList {
         /// Only of this check (one that was removed is found by its name or id all the same).
@@ -217,6 +236,8 @@ pub enum Reply {
     Trust(Vec<TrustView>),
     /// Incidents.
     Incidents(Vec<IncidentView>),
+    /// Silences.
+    Silences(Vec<SilenceView>),
     /// Not done and nothing changed: a name that is taken or unknown, a rule broken, a destination
     /// that refused. Exit status 1.
     Refused {
@@ -308,6 +329,10 @@ impl Ask {
             Ask::TrustList => "list trust".to_owned(),
             Ask::TrustRemove { who } => format!("remove trust in {who:?}"),
             Ask::ClusterSet(setting) => format!("set {setting:?}"),
+            Ask::Silence { who: Some(who), length, .. } => format!("silence check {who:?} for {length}"),
+            Ask::Silence { who: None, length, .. } => format!("silence all checks for {length}"),
+            Ask::SilenceList => "list silences".to_owned(),
+            Ask::SilenceEnd { id } => format!("end silence {id:?}"),
             Ask::IncidentList { .. } => "list incidents".to_owned(),
             Ask::IncidentShow { id } => format!("show incident {id:?}"),
         }
@@ -318,7 +343,11 @@ impl Ask {
     pub fn patience(&self) -> Duration {
         Duration::from_secs(match self {
             // What the daemon has at hand.
-            Ask::Status(_) | Ask::TrustList | Ask::IncidentList { .. } | Ask::IncidentShow { .. } => 5,
+            Ask::Status(_)
+            | Ask::TrustList
+            | Ask::SilenceList
+            | Ask::IncidentList { .. }
+            | Ask::IncidentShow { .. } => 5,
             // One attempt of a delivery, with a slow relay.
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => 60,
             // An election is waited out for 10 s, and the answer has to travel.
@@ -334,6 +363,7 @@ impl Ask {
             Ask::Status(_)
                 | Ask::NodeProbe { .. }
                 | Ask::TrustList
+                | Ask::SilenceList
                 | Ask::IncidentList { .. }
                 | Ask::IncidentShow { .. }
         )

@@ -26,7 +26,7 @@ use crate::base::frame::{self, FrameError};
 use crate::sys::cred;
 use crate::view::View;
 
-use super::message::{Ask, LARGEST_REQUEST, Reply, Request};
+use super::message::{Ask, LARGEST_REPLY, LARGEST_REQUEST, Reply, Request};
 use super::stream::Deadline;
 
 /// Connections at a time. People and scripts are few; more is somebody in a loop, who is told so.
@@ -35,6 +35,8 @@ pub const MOST_CONNECTIONS: usize = 32;
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// To take the whole answer.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+/// An answer is sent in frames of this: `frame::write` copies each once.
+const PIECE: usize = 1024 * 1024;
 /// Enough for JSON of the largest request; the default of 2 MiB is for programs that recurse.
 const STACK: usize = 512 * 1024;
 /// After a failed accept (no descriptor left, mostly), before the next one.
@@ -206,6 +208,7 @@ impl Server {
         loop {
             let accepted = self.listener.accept();
             if self.stopping.load(Ordering::SeqCst) {
+                self.send_away(accepted.ok().map(|(socket, _)| socket));
                 open.wait_for_none();
                 return;
             }
@@ -217,6 +220,19 @@ impl Server {
                     thread::sleep(ACCEPT_PAUSE);
                 }
             }
+        }
+    }
+}
+
+impl Server {
+    /// At an orderly stop, those that came too late are told so.
+    fn send_away(&self, first: Option<UnixStream>) {
+        // Whoever is in the queue of the listener already; the wake-up of the stopper among them.
+        let queued = self.listener.set_nonblocking(true).is_ok();
+        let rest = std::iter::from_fn(|| if queued { self.listener.accept().ok() } else { None });
+        let rest = rest.map(|(socket, _)| socket);
+        for socket in first.into_iter().chain(rest.take(MOST_CONNECTIONS)) {
+            say(&socket, &Reply::TryAgain { text: "the daemon is stopping; try again".to_owned() });
         }
     }
 }
@@ -362,12 +378,11 @@ fn say(socket: &UnixStream, reply: &Reply) {
     let clock = RealClock::new();
     let mut timed = Deadline::new(socket, &clock, WRITE_PATIENCE);
     let sent = serde_json::to_vec(reply).map_err(io::Error::from).and_then(|body| {
-        if body.len() > frame::LARGEST {
+        if body.len() > LARGEST_REPLY {
             let why = "the answer is too large; ask for less by --check, --state or --limit";
-            let body = serde_json::to_vec(&Reply::refused(why))?;
-            return frame::write(&mut timed, &body);
+            return frame::write(&mut timed, &serde_json::to_vec(&Reply::refused(why))?);
         }
-        frame::write(&mut timed, &body)
+        body.chunks(PIECE).try_for_each(|piece| frame::write(&mut timed, piece))
     });
     if let Err(e) = sent {
         crate::log!(Debug, "control", "an answer was not taken", why = e);

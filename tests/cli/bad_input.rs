@@ -180,6 +180,9 @@ const LINES: &[Row<'_>] = &[
         "--webhook-file: read /nonexistent/hook: No such file or directory (os error 2)",
     ),
     (&["alert", "edit", "ops"], 2, "nothing to change: give a flag (qu help alert edit)"),
+    (&["silence", "web"], 2, "--for is missing: how long? (--for 2h)"),
+    (&["silence", "list", "web"], 2, "\"web\" is one argument too many; usage: qu silence list [flags]"),
+    (&["silence"], 2, "<check|all> is missing; usage: qu silence <check|all> [flags]"),
     // Nodes and cluster.
     (&["node", "add", "beta:0"], 2, "\"beta:0\" has no valid port (want 1 to 65535)"),
     (

@@ -153,6 +153,7 @@ pub mod answers {
             Ask::IncidentShow { id } => {
                 Reply::Incidents(picture::incidents().into_iter().filter(|i| i.id == *id).collect())
             }
+            Ask::SilenceList => Reply::Silences(picture::silences()),
             Ask::TestAlert { .. } => Reply::done("test message accepted", None),
             other => Reply::done(other.summary(), Some(5)),
         }
@@ -179,7 +180,7 @@ pub mod picture {
     use quptime::verdict::Verdict;
     use quptime::view::{
         AlertView, CheckView, IncidentSeen, IncidentView, NodeReport, Note, NoteLevel, PeerView, ProbeStats,
-        Quorum, TrustView, View,
+        Quorum, SilenceView, TrustView, View,
     };
 
     /// 2026-05-12T15:01:32Z
@@ -290,6 +291,17 @@ pub mod picture {
         }
     }
 
+    /// Seven nodes, two thousand checks, a report of each node for each check.
+    pub fn huge() -> View {
+        let seven: Vec<NodeReport> =
+            check(0, "x", Verdict::Up, 0).nodes.iter().cycle().take(7).cloned().collect();
+        let one = |n: u128| {
+            let plain = check(0x1_0000 + n, &format!("check-{n}"), Verdict::Up, 3);
+            Arc::new(CheckView { nodes: seven.clone(), ..(*plain).clone() })
+        };
+        View { checks: Arc::new((0..2_000).map(one).collect()), ..three() }
+    }
+
     fn alert() -> Arc<AlertView> {
         Arc::new(AlertView {
             id: AlertId::from_random(0xa1 << 96),
@@ -330,6 +342,18 @@ pub mod picture {
             fingerprint: key(n),
         };
         vec![entry(2, "beta"), entry(3, "gamma")]
+    }
+
+    pub fn silences() -> Vec<SilenceView> {
+        let one = SilenceView {
+            id: "17".to_owned(),
+            check: Some("web".to_owned()),
+            from: ago(60),
+            until: Wall(NOW.0 + 7_140_000),
+            reason: "new disk".to_owned(),
+        };
+        let all = SilenceView { id: "18".to_owned(), check: None, reason: String::new(), ..one.clone() };
+        vec![one, all]
     }
 
     pub fn incidents() -> Vec<IncidentView> {

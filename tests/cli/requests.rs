@@ -80,6 +80,19 @@ fn deeds_name_items_as_they_were_typed() {
             },
         ),
         (
+            &["silence", "web", "--for", "2h"],
+            Ask::Silence {
+                who: Some(who()),
+                length: "2h".parse().expect("a duration"),
+                reason: String::new(),
+            },
+        ),
+        (
+            &["silence", "all", "--for", "2h", "--reason", "new disk"],
+            Ask::Silence { who: None, length: "2h".parse().expect("a duration"), reason: "new disk".into() },
+        ),
+        (&["silence", "end", "17"], Ask::SilenceEnd { id: "17".into() }),
+        (
             &["incident", "list", "--check", "web", "--since", "7d", "--limit", "3"],
             Ask::IncidentList {
                 check: Some(who()),

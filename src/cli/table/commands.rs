@@ -1,6 +1,8 @@
 //! The rows of the table, in the order in which help shows them.
 
-use super::super::{alert, check, cluster, complete, help, incident, init, node, serve, status, trust};
+use super::super::{
+    alert, check, cluster, complete, help, incident, init, node, serve, silence, status, trust,
+};
 use super::flags::*;
 use super::{Arg, Command, Group};
 
@@ -320,6 +322,34 @@ this cluster's secret. Without a port, 9901.",
         long: "It goes out of all checks too, and what it is still owed is not sent.",
         examples: &["qu alert remove ops"],
         run: alert::remove,
+    },
+    Command {
+        path: &["silence"],
+        args: &[arg("check|all")],
+        flags: &[&FOR, &REASON, &JSON],
+        short: "Send nothing about a check, or about any, for a while",
+        long: "Verdicts go on. When the silence ends and the check is still down, DOWN is sent then. --for is \
+needed.",
+        examples: &["qu silence web --for 2h --reason 'new disk'", "qu silence all --for 30m"],
+        run: silence::begin,
+    },
+    Command {
+        path: &["silence", "list"],
+        args: &[],
+        flags: &[&JSON],
+        short: "Silences that have not ended",
+        long: "",
+        examples: &["qu silence list"],
+        run: silence::list,
+    },
+    Command {
+        path: &["silence", "end"],
+        args: &[arg("id")],
+        flags: &[&JSON],
+        short: "End a silence early",
+        long: "",
+        examples: &["qu silence end 17"],
+        run: silence::end,
     },
     Command {
         path: &["incident", "list"],

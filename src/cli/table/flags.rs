@@ -37,7 +37,7 @@ pub(super) static ADVERTISE: Flag = Flag {
     ..text("advertise", "HOST:PORT", "Where the other nodes reach this one")
 };
 pub(super) static BIND: Flag =
-    Flag { default: "all addresses", ..text("bind", "ADDR", "Address to listen on for other nodes") };
+    Flag { default: "all IPv4 addresses", ..text("bind", "ADDR", "Address to listen on for other nodes") };
 pub(super) static PORT: Flag =
     Flag { default: "9901", ..text("port", "PORT", "Port to listen on for other nodes") };
 pub(super) static SECRET: Flag = text(
@@ -97,6 +97,9 @@ pub(super) static STATE: Flag = Flag {
 pub(super) static LIMIT: Flag = text("limit", "N", "At most so many");
 pub(super) static SINCE: Flag =
     text("since", "DURATION", "Only those that were open at some time within this long (7d)");
+
+pub(super) static FOR: Flag = text("for", "DURATION", "How long");
+pub(super) static REASON: Flag = text("reason", "TEXT", "Why, for whoever looks");
 
 // Nodes.
 pub(super) static YES: Flag =

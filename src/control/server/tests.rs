@@ -33,10 +33,14 @@ impl Drop for Dir {
 #[derive(Default)]
 struct Echo {
     held: Option<Mutex<mpsc::Receiver<()>>>,
+    entered: Option<Mutex<mpsc::Sender<()>>>,
 }
 
 impl Desk for Echo {
     fn ask(&self, who: &Caller, request: Request) -> Reply {
+        if let Some(entered) = &self.entered {
+            entered.lock().unwrap().send(()).unwrap();
+        }
         if let Some(gate) = &self.held {
             // An error is the test letting go.
             let _ = gate.lock().unwrap().recv();
@@ -158,9 +162,10 @@ fn nobody_there_is_said_with_the_remedy() {
 fn a_desk_that_takes_too_long_costs_the_caller_his_patience_only() {
     let dir = Dir::new("late");
     let (go, gate) = mpsc::channel();
-    let _server = Running::start(&dir.socket(), Echo { held: Some(Mutex::new(gate)) });
+    let _server = Running::start(&dir.socket(), Echo { held: Some(Mutex::new(gate)), ..Echo::default() });
     let why = client::ask(&dir.socket(), &remove("web"), Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(why, ClientError::Late { .. }), "{why}");
+    assert!(matches!(why, ClientError::Late { deed: true, .. }), "{why}");
+    assert!(why.to_string().contains("within 50ms; the change may have been made all the same"), "{why}");
     // The picture does not go over the desk.
     assert!(client::ask(&dir.socket(), &request(Ask::Status(Filter::default())), PATIENCE).is_ok());
     drop(go);
@@ -190,7 +195,7 @@ fn what_is_no_request_is_refused_and_a_giant_one_before_its_body() {
 fn one_command_too_many_is_told_to_try_again() {
     let dir = Dir::new("many");
     let (go, gate) = mpsc::channel();
-    let _server = Running::start(&dir.socket(), Echo { held: Some(Mutex::new(gate)) });
+    let _server = Running::start(&dir.socket(), Echo { held: Some(Mutex::new(gate)), ..Echo::default() });
     let idle: Vec<UnixStream> =
         (0..MOST_CONNECTIONS).map(|_| UnixStream::connect(dir.socket()).unwrap()).collect();
     let reply = client::ask(&dir.socket(), &remove("web"), PATIENCE).unwrap();
@@ -216,16 +221,22 @@ fn a_guessed_directory_of_another_user_under_tmp_is_not_trusted() {
 }
 
 #[test]
-fn an_answer_under_way_is_still_given_at_an_orderly_stop() {
+fn an_answer_under_way_is_still_given_at_an_orderly_stop_and_newcomers_are_sent_away() {
     let dir = Dir::new("stop");
-    let (go, gate) = mpsc::channel();
-    let server = Running::start(&dir.socket(), Echo { held: Some(Mutex::new(gate)) });
+    let ((go, gate), (enter, entered)) = (mpsc::channel(), mpsc::channel());
+    let desk = Echo { held: Some(Mutex::new(gate)), entered: Some(Mutex::new(enter)) };
+    let server = Running::start(&dir.socket(), desk);
     let mut socket = UnixStream::connect(dir.socket()).unwrap();
     frame::write(&mut socket, &serde_json::to_vec(&remove("web")).unwrap()).unwrap();
-    server.0.stop();
+    entered.recv_timeout(PATIENCE).unwrap();
+    // Whether it comes before or after the stopper's own connection, it is not left without a word.
+    server.0.stopping.store(true, Ordering::SeqCst);
+    let late = client::ask(&dir.socket(), &remove("web"), PATIENCE).unwrap();
+    assert!(matches!(late, Reply::TryAgain { .. }), "{late:?}");
     go.send(()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    assert!(frame::read(&mut socket, frame::LARGEST).is_ok());
+    let answer = frame::read(&mut socket, frame::LARGEST).unwrap();
+    assert!(String::from_utf8_lossy(&answer).contains("remove check"));
     drop(server);
     assert!(!dir.socket().exists());
 }
