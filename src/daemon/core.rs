@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
@@ -61,6 +61,8 @@ pub struct Outside {
     pub may_send_until: Arc<AtomicU64>,
     /// The service manager.
     pub notify: Arc<Notify>,
+    /// Set when the core leaves its loop.
+    pub ending: Arc<AtomicBool>,
 }
 
 /// What is known of a peer beyond the quorum core's liveness.
@@ -181,6 +183,7 @@ impl Core {
             }
             self.on_time();
         }
+        self.out.ending.store(true, Ordering::Release);
         self.out.may_send_until.store(0, Ordering::Release);
         self.out.links.stop();
         self.out.prober.stop();
@@ -201,7 +204,7 @@ impl Core {
         match event {
             Event::Peer(event) => self.on_peer(event),
             Event::Store(event) => self.on_store(event),
-            Event::Ask { who, request, reply } => self.on_ask(&who, request, reply),
+            Event::Ask { request, reply } => self.on_ask(request, reply),
             Event::Propose { id, body, reply } => self.begin(id, body, reply),
             Event::HandEdit { items, reply } => {
                 let id = self.new_request();

@@ -50,16 +50,14 @@ fn late() -> Reply {
 }
 
 impl Counter for Control {
-    fn ask(&self, who: &Caller, request: Request) -> Reply {
+    fn ask(&self, _who: &Caller, request: Request) -> Reply {
         match &request.ask {
             Ask::NodeProbe { address } => self.meet(address),
-            Ask::NodeAdd { address, node, fingerprint } => {
-                self.add(&who.to_string(), request.id, address, *node, *fingerprint)
-            }
+            Ask::NodeAdd { address, node, fingerprint } => self.add(request.id, address, *node, *fingerprint),
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => self.test(&request.ask),
             _ => {
                 let (reply, answer) = bounded(1);
-                let event = Event::Ask { who: who.to_string(), request, reply };
+                let event = Event::Ask { request, reply };
                 if self.core.send_timeout(event, AT_ONCE).is_err() {
                     return stopping();
                 }
@@ -79,8 +77,7 @@ impl Control {
 
     /// Adds a node in two steps that can be repeated: it agrees to become a member, then the
     /// cluster commits it.
-    fn add(&self, who: &str, id: RequestId, address: &HostPort, node: NodeId, key: Fingerprint) -> Reply {
-        crate::log!(Info, "control", format!("add node {node} at {address}"), by = who);
+    fn add(&self, id: RequestId, address: &HostPort, node: NodeId, key: Fingerprint) -> Reply {
         let (reply, made) = bounded(1);
         if self.core.send_timeout(Event::MakeOffer { reply }, AT_ONCE).is_err() {
             return stopping();

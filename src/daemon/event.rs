@@ -20,8 +20,6 @@ pub enum Event {
     Store(store::Event),
     /// From the control socket.
     Ask {
-        /// The caller, for the log.
-        who: String,
         /// What is asked.
         request: Request,
         /// Room for one answer.

@@ -41,16 +41,25 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// Where committed configurations come in: a newer one takes the place of one not written yet.
 #[derive(Clone)]
 pub struct Inlet {
-    newest: Arc<Mutex<Option<Arc<Cluster>>>>,
+    newest: Newest,
     wake: Sender<()>,
+}
+
+type Newest = Arc<Mutex<Option<Arc<Cluster>>>>;
+
+/// The thread's end of an [`Inlet`].
+pub struct Outlet {
+    newest: Newest,
+    woken: Receiver<()>,
 }
 
 impl Inlet {
     /// The inlet, and what wakes the thread. One place: it says "look", not what.
     #[must_use]
-    pub fn new() -> (Inlet, Receiver<()>) {
+    pub fn new() -> (Inlet, Outlet) {
         let (wake, woken) = bounded(1);
-        (Inlet { newest: Arc::default(), wake }, woken)
+        let newest = Newest::default();
+        (Inlet { newest: Arc::clone(&newest), wake }, Outlet { newest, woken })
     }
 
     /// This is committed.
@@ -60,7 +69,9 @@ impl Inlet {
             log!(Error, "files", "cluster.yaml is not written any more: its thread has ended");
         }
     }
+}
 
+impl Outlet {
     fn take(&self) -> Option<Arc<Cluster>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -80,8 +91,7 @@ pub struct Files {
     me: crate::base::id::NodeId,
     clock: Arc<dyn Clock>,
     core: Sender<Event>,
-    inlet: Inlet,
-    woken: Receiver<()>,
+    outlet: Outlet,
     rng: Rng,
     /// What was written last, and what it said.
     ours: Option<(String, Arc<Cluster>)>,
@@ -115,7 +125,7 @@ impl Files {
         me: crate::base::id::NodeId,
         clock: Arc<dyn Clock>,
         core: Sender<Event>,
-        (inlet, woken): (Inlet, Receiver<()>),
+        outlet: Outlet,
         seed: u64,
     ) -> Files {
         Files {
@@ -123,8 +133,7 @@ impl Files {
             me,
             clock,
             core,
-            inlet,
-            woken,
+            outlet,
             rng: Rng::new(seed),
             ours: None,
             history: History::default(),
@@ -144,11 +153,11 @@ impl Files {
     /// Until the core is gone.
     pub fn run(mut self) {
         loop {
-            match self.woken.recv_timeout(POLL) {
+            match self.outlet.woken.recv_timeout(POLL) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if let Some(cluster) = self.inlet.take() {
+            if let Some(cluster) = self.outlet.take() {
                 self.history.push(Arc::clone(&cluster));
                 self.waiting = Some(cluster);
             }
@@ -267,7 +276,7 @@ impl Files {
                 self.note(None);
                 // What was committed is on its way here and is written over the edit.
                 self.ours = None;
-                self.waiting = self.inlet.take().or_else(|| self.waiting.take());
+                self.waiting = self.outlet.take().or_else(|| self.waiting.take());
                 if let Some(cluster) = &self.waiting {
                     self.history.push(Arc::clone(cluster));
                 }

@@ -44,7 +44,7 @@ pub mod threads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -81,6 +81,8 @@ const WRITES: usize = 64;
 const REPORTS: usize = 1024;
 /// Fates of messages: a few destinations, one message each at a time.
 const FATES: usize = 256;
+/// The core ends within this once it was told to (`core.rs` bounds each of its steps).
+const CORE_PATIENCE: Duration = Duration::from_millis(4500);
 /// All threads have this long to end after the core has.
 const END_PATIENCE: Duration = Duration::from_millis(700);
 
@@ -140,6 +142,8 @@ struct Life {
     inbox: Sender<Event>,
     control: crate::control::server::Stopper,
     ended: Receiver<Result<bool, String>>,
+    /// The core has left its loop: from then on threads end because they should.
+    ending: Arc<AtomicBool>,
     notify: Arc<Notify>,
 }
 
@@ -205,9 +209,8 @@ impl Life {
         let prober = Prober::start(ProbeConfig::system(definition, seed()?), Arc::clone(clock), reports_in)
             .map_err(|e| format!("start the probes: {e}"))?;
 
-        let (inlet, woken) = Inlet::new();
-        let mut files =
-            Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), (inlet.clone(), woken), seed()?);
+        let (inlet, outlet) = Inlet::new();
+        let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?);
         if let Some(committed) = &found.committed {
             files.remember(committed);
         }
@@ -215,6 +218,7 @@ impl Life {
 
         let core_node = Node::new(me, start::timing(&found.cluster.settings), found.boot, clock.mono());
         let view = Arc::new(Published::new(picture::first(me, found.cluster.id, clock.wall())));
+        let ending = Arc::new(AtomicBool::new(false));
         let core = Core::new(Start {
             me,
             clock: Arc::clone(clock),
@@ -230,6 +234,7 @@ impl Life {
                 view: Arc::clone(&view),
                 may_send_until,
                 notify: Arc::clone(notify),
+                ending: Arc::clone(&ending),
             },
         });
         let (tell_end, ended) = bounded(1);
@@ -260,7 +265,7 @@ impl Life {
             socket = options.socket.display()
         );
         notify.ready();
-        Ok(Life { threads, inbox, control, ended, notify: Arc::clone(notify) })
+        Ok(Life { threads, inbox, control, ended, ending, notify: Arc::clone(notify) })
     }
 
     /// Waits for a signal, or for a thread that ends by itself; then ends everything. True when the
@@ -283,10 +288,14 @@ impl Life {
                 recv(endings) -> name => break name.unwrap_or_default(),
             }
         };
-        let result = self
-            .ended
-            .try_recv()
-            .unwrap_or_else(|_| Err(format!("thread {first} ended: ending the process")));
+        let orderly = self.ending.load(Ordering::Acquire);
+        if !orderly {
+            log!(Error, "stop", "a thread ended by itself: ending the process", thread = first);
+            drop(self.inbox.try_send(Event::Stop));
+        }
+        let result = self.ended.recv_timeout(CORE_PATIENCE);
+        let result = result.unwrap_or_else(|_| Err("the core did not end in time".to_owned()));
+        let result = if orderly { result } else { Err(format!("thread {first} ended by itself")) };
         self.notify.stopping();
         self.control.stop();
         drop(self.inbox);

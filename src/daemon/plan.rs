@@ -13,8 +13,7 @@ use crate::config::model::{DEFAULT_INTERVAL, DEFAULT_TIMEOUT};
 use crate::config::{Alert, Check, Cluster};
 use crate::control::edit::{AlertFields, CheckFields, Remind};
 use crate::control::message::Ask;
-use crate::quorum::io::MemberChange;
-use crate::state::command::{AlertEdit, Body, Change, CheckEdit};
+use crate::state::command::{AlertEdit, Change, CheckEdit};
 
 /// New ids: 128 random bits a call.
 pub type Chance<'a> = &'a mut dyn FnMut() -> u128;
@@ -75,20 +74,6 @@ pub fn plan(cluster: &Cluster, ask: &Ask, chance: Chance<'_>) -> Result<Option<C
         Ask::ClusterSet(setting) => Change::Set(*setting),
         _ => return Ok(None),
     }))
-}
-
-/// The change of members that goes with a command.
-#[must_use]
-pub fn member_change(body: &Body) -> Option<MemberChange> {
-    match body {
-        Body::Change(Change::AddPeer(peer)) => Some(MemberChange::Add(peer.node_id)),
-        Body::Change(Change::RemovePeer(id)) => Some(MemberChange::Remove(*id)),
-        Body::HandEdit { items } => items.iter().find_map(|item| match item {
-            crate::state::command::ItemEdit::RemovePeer { id } => Some(MemberChange::Remove(*id)),
-            _ => None,
-        }),
-        _ => None,
-    }
 }
 
 fn one<T: Copy + Display>(

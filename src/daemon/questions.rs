@@ -10,7 +10,6 @@ use super::plan;
 use crate::alerts::{Facts, Kind, NodeReport};
 use crate::config::{Alert, Check};
 use crate::control::message::{Ask, Reply, Request, TestState};
-use crate::log;
 use crate::state::Incident;
 use crate::state::command::Body;
 use crate::state::route::route;
@@ -25,11 +24,8 @@ pub type Trial = (Arc<Alert>, Facts);
 
 impl Core {
     /// A question from the control socket.
-    pub(super) fn on_ask(&mut self, who: &str, request: Request, reply: Sender<Reply>) {
+    pub(super) fn on_ask(&mut self, request: Request, reply: Sender<Reply>) {
         let Request { id, ask } = request;
-        if ask.is_deed() {
-            log!(Info, "control", ask.summary(), by = who);
-        }
         let answer = |text| drop(reply.try_send(text));
         let Some(cluster) = self.cluster().cloned() else {
             let text = "this node has no state of its cluster yet: it waits for a master to learn it from";
