@@ -275,7 +275,7 @@ impl Core {
             master,
             life: self.life,
             hears: self.liveness.all_live(self.now, self.timing.dead_after),
-            end: self.log.end(),
+            end: self.log.durable_end(),
             blank: self.blank.as_ref().and_then(|b| b.file.as_ref()).map(|f| f.known.clone()),
         }
     }
