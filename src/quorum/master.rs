@@ -353,6 +353,8 @@ impl Master {
                 && p.matched + CAUGHT_UP >= core.log.last()
                 && p.matched > 0
                 && answered(p)
+                // Its promise must run, or to count it in could end this role.
+                && p.lease > core.now + core.timing.heartbeat
         };
         let ready = members.learners.iter().find_map(|id| {
             let life = self.progress.get(id).filter(caught_up).and_then(|p| p.life)?;

@@ -214,6 +214,8 @@ impl Node {
                     if let Part::Candidate(c) = &mut self.part {
                         c.ask(&mut self.core);
                     }
+                    // Its own vote may stand alone by now.
+                    self.count_votes();
                 } else {
                     self.become_follower();
                 }

@@ -238,6 +238,8 @@ impl Checkers {
             Message::Voted { term, granted: true, life, .. } => {
                 match disk.vote() {
                     Some(v) if v.term == *term && v.vote == Some(to) && v.life == *life => {}
+                    // Too late to matter, and kept for as long as it could.
+                    Some(v) if v.term > *term => {}
                     // Without a state a node's life ends with its process: it has nothing to keep.
                     _ if !disk.is_whole() => {}
                     other => return broken("I4", format!("vote for {to} in {term}, on disk {other:?}")),

@@ -189,6 +189,7 @@ impl World {
             Kind::Isolate => {
                 Fault::Groups((0..self.hosts.len()).map(|h| u64::from(h == host)).collect())
             }
+            Kind::OneWay | Kind::CutLink if host == other => return None,
             Kind::OneWay => Fault::OneWay(host, other),
             Kind::CutLink => Fault::CutLink(host, other),
             Kind::Deaf if self.rng.chance(500) => Fault::Deaf(host),

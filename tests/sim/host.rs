@@ -50,6 +50,7 @@ pub struct Host {
     /// Where its state machine started from, and with whom.
     pub founding: Option<(Index, Membership)>,
     wake_at: u64,
+    hasty: u32,
     seen: (Term, Index),
 }
 
@@ -75,6 +76,7 @@ impl Host {
             waiting: BTreeMap::new(),
             founding: None,
             wake_at: u64::MAX,
+            hasty: 0,
             seen: (0, 0),
         }
     }
@@ -169,12 +171,13 @@ impl World {
         self.feed(host, Input::Tick)?;
         let h = &self.hosts[host];
         let now = h.clock.shows(self.now);
-        match &h.core {
-            Some(core) if core.deadline() <= now => {
-                broken("contract", format!("{} wants to be woken at once, again and again", h.id))
-            }
-            _ => Ok(()),
+        let again = h.core.as_ref().is_some_and(|core| core.deadline() <= now);
+        let h = &mut self.hosts[host];
+        h.hasty = if again { h.hasty + 1 } else { 0 };
+        if h.hasty > 2 {
+            return broken("contract", format!("{} wants to be woken at once, again and again", h.id));
         }
+        Ok(())
     }
 
     fn reschedule(&mut self, host: usize) {

@@ -26,6 +26,8 @@ impl World {
         self.calm_down()?;
         let Some(part) = self.choose_part() else { return Ok(Settled::NoMajority) };
         let ragged = self.leave_only(&part)?;
+        // One with bad links that reaches a majority may be master as well.
+        let able: Vec<usize> = if ragged > 0 { (0..self.hosts.len()).collect() } else { part.clone() };
         let names: Vec<String> = part.iter().map(|h| host_name(*h)).collect();
         self.trace.line(self.now, || format!("=== only {} from now on, {ragged} more badly linked", names.join(" ")));
         let timing = self.check.app.config.timing;
@@ -39,17 +41,17 @@ impl World {
         let ranks = (part.len() + ragged) as u64;
         let longest = dead_after + (2 + ranks) * heartbeat;
         let limit = start + longest * 105 / 100 + slack + if refounding { 4 * dead_after } else { 0 };
-        if !self.run_while(limit, |w| w.acts_within(&part).is_some())? {
+        if !self.run_while(limit, |w| w.acts_within(&able).is_some())? {
             return broken("I7", format!("no master {} ms after the faults", (limit - start) / MS));
         }
-        let winner = self.acts_within(&part).unwrap_or_default();
+        let winner = self.acts_within(&able).unwrap_or_default();
         let lower = self.hosts.iter().enumerate().filter(|(h, x)| *h < winner && x.core.is_some()).count();
         let bound = (dead_after + (2 + lower as u64) * heartbeat) * 105 / 100 + slack;
         if !refounding && self.now - start > bound {
             let took = (self.now - start) / MS;
             return broken("I7", format!("{} elected after {took} ms, bound {}", host_name(winner), bound / MS));
         }
-        self.agree(&part, heartbeat, dead_after)?;
+        self.agree(&part, ragged > 0, heartbeat, dead_after)?;
         if ragged == 0 {
             self.lowest_takes_over(&part)?;
         }
@@ -149,11 +151,12 @@ impl World {
     }
 
     /// A new request commits, everybody has everything, and everybody who should count does.
-    fn agree(&mut self, part: &[usize], heartbeat: u64, dead_after: u64) -> Checked {
+    /// With bad links about, not everybody can be brought level by the master.
+    fn agree(&mut self, part: &[usize], ragged: bool, heartbeat: u64, dead_after: u64) -> Checked {
         let client = self.ask(part.to_vec(), "append 9 1", None);
         let limit = self.now + 12 * dead_after + 30 * heartbeat;
         let part = part.to_vec();
-        if !self.run_while(limit, |w| w.clients[client].outcome.is_some() && w.agreed(&part))? {
+        if !self.run_while(limit, |w| w.clients[client].outcome.is_some() && (ragged || w.agreed(&part)))? {
             let asked = &self.clients[client].outcome;
             let state: Vec<String> = part.iter().map(|h| self.describe(*h)).collect();
             let members = super::trace::membership(self.check.membership());

@@ -317,12 +317,12 @@ impl World {
         }
     }
 
-    /// Brings everything under way to its receiver soon: what is late is a fault, too.
+    /// Brings everything under way to its receiver or disk soon: what is late is a fault, too.
     pub fn hurry(&mut self, most: u64) {
         let late: Vec<(u64, u64)> = self
             .queue
             .iter()
-            .filter(|((at, _), e)| matches!(e, Event::Flight(_)) && *at > self.now + most)
+            .filter(|((at, _), e)| matches!(e, Event::Flight(_) | Event::Written { .. }) && *at > self.now + most)
             .map(|(key, _)| *key)
             .collect();
         for key in late {
