@@ -85,9 +85,10 @@ impl Node {
         let core = &self.core;
         let by_role = match &self.part {
             Part::Follower(f) => {
-                let silent = if f.master.is_some() { f.heard + core.timing.dead_after } else { Mono::FAR };
+                // While a master is known nobody campaigns, even if an earlier dead-after was shorter.
+                let silent = f.heard + core.timing.dead_after;
                 let campaign = if self.may_campaign() { self.campaign_at() } else { Mono::FAR };
-                silent.min(campaign)
+                if f.master.is_some() { silent } else { campaign }
             }
             Part::Candidate(c) => c.ask_again.min(c.until),
             Part::Master(m) => m.ends(core),

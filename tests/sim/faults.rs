@@ -4,6 +4,7 @@
 //! things, and the trace shows what was drawn.
 
 use quptime::quorum::io::Input;
+use quptime::quorum::message::Membership;
 
 use super::checkers::Checked;
 use super::clock::MS;
@@ -214,22 +215,25 @@ impl World {
         master.filter(|_| prefer).unwrap_or(any)
     }
 
-    /// `state/` may be lost where enough others keep theirs.
+    /// `state/` may be lost where enough others keep theirs, in every membership that may be in force.
     fn may_wipe(&self, host: usize) -> bool {
         if self.refounding.is_some() {
             return false;
         }
-        let members = self.check.membership();
-        let whole = |h: &usize| {
-            let h = &self.hosts[*h];
-            h.disk.is_whole() && h.disk.vote().is_some_and(|v| members.counts(h.id, v.life))
-        };
-        let whole: Vec<usize> = (0..self.hosts.len()).filter(whole).collect();
-        let lost = members.voters.len() - whole.len();
-        let left = whole.iter().filter(|h| **h != host).count();
-        let is_voter = whole.contains(&host);
-        let enough = if self.options.wiped_at_once > 1 { left >= 1 } else { left >= members.need() };
-        !is_voter || (lost < self.options.wiped_at_once && enough)
+        let logs = self.hosts.iter().filter_map(|h| h.core.as_ref()).map(|core| core.status().membership);
+        let mut memberships: Vec<Membership> = logs.filter(|m| !m.voters.is_empty()).collect();
+        memberships.push(self.check.membership().clone());
+        memberships.iter().all(|members| {
+            let whole = |h: &usize| {
+                let h = &self.hosts[*h];
+                h.disk.is_whole() && h.disk.vote().is_some_and(|v| members.counts(h.id, v.life))
+            };
+            let whole: Vec<usize> = (0..self.hosts.len()).filter(whole).collect();
+            let lost = members.voters.len() - whole.len();
+            let left = whole.iter().filter(|h| **h != host).count();
+            let enough = if self.options.wiped_at_once > 1 { left >= 1 } else { left >= members.need() };
+            !whole.contains(&host) || (lost < self.options.wiped_at_once && enough)
+        })
     }
 }
 

@@ -86,10 +86,13 @@ impl World {
     /// Voters of every membership that may be in force, whose disks remember, must be a majority of
     /// each.
     fn viable(&self, part: &[usize]) -> bool {
-        if self.refounding.is_some() {
-            return part.len() == self.hosts.len();
+        if self.refounding.is_some() && part.len() < self.hosts.len() {
+            return false;
         }
-        let mut memberships: Vec<Membership> = vec![self.check.membership().clone()];
+        let mut memberships: Vec<Membership> = Vec::new();
+        if self.refounding.is_none() {
+            memberships.push(self.check.membership().clone());
+        }
         for core in part.iter().filter_map(|h| self.hosts[*h].core.as_ref()) {
             let status = core.status();
             if !status.blank {
@@ -101,7 +104,10 @@ impl World {
                 let host = &self.hosts[**h];
                 host.disk.is_whole() && host.disk.vote().is_some_and(|v| m.counts(host.id, v.life))
             };
-            part.iter().filter(counts).count() >= m.need()
+            // A learner that is lost in the moment of its promotion counts all the same.
+            let lost = m.learners.iter().any(|l| !part.iter().any(|h| self.hosts[*h].id == *l));
+            let need = (m.voters.len() + usize::from(lost)) / 2 + 1;
+            part.iter().filter(counts).count() >= need
         })
     }
 
