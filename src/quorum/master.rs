@@ -354,7 +354,7 @@ impl Master {
                 && p.matched > 0
                 && answered(p)
                 // Its promise must run, or to count it in could end this role.
-                && p.lease > core.now + core.timing.heartbeat
+                && p.lease > core.now
         };
         let ready = members.learners.iter().find_map(|id| {
             let life = self.progress.get(id).filter(caught_up).and_then(|p| p.life)?;

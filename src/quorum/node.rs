@@ -225,8 +225,8 @@ impl Node {
         }
     }
 
-    /// Quorum that comes back from none starts the order of ranks afresh, one heartbeat later, so
-    /// that the lowest of those who come together is among them.
+    /// Quorum that comes back from none starts the order of ranks afresh, a little more than one
+    /// heartbeat later, so that the lowest of those who come together has been heard.
     fn watch_quorum(&mut self) {
         let core = &mut self.core;
         let quorum = core.live_voters() >= core.need();
@@ -235,7 +235,7 @@ impl Node {
         } else if core.quorum_since.is_none() {
             core.quorum_since = Some(core.now);
             let alone = core.membership().is_none_or(|m| m.voters.len() <= 1);
-            let settle = if alone { core.now } else { core.now + core.timing.heartbeat };
+            let settle = if alone { core.now } else { core.now + core.beats(5, 4) };
             core.campaign_from = core.campaign_from.max(settle);
         }
     }

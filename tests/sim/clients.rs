@@ -132,7 +132,8 @@ impl World {
         if self.rng.chance(self.options.timing_changes) {
             let (heartbeat, dead_after, cooldown) = self.options.timing;
             let percent = 60 + self.rng.below(80);
-            let text = format!("timing {heartbeat} {} {cooldown}", dead_after * percent / 100);
+            let dead_after = (dead_after * percent / 100).max(3 * heartbeat);
+            let text = format!("timing {heartbeat} {dead_after} {cooldown}");
             return Request { id, text, change: None };
         }
         let c = &mut self.clients[client];
