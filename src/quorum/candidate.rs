@@ -51,7 +51,6 @@ impl Candidate {
             ask_again: core.now,
             until: Mono::FAR,
         };
-        candidate.yes.insert(core.me, core.free());
         candidate.ask(core);
         candidate
     }
@@ -70,7 +69,6 @@ impl Candidate {
             ask_again: core.now,
             until: core.now + core.timing.heartbeat,
         };
-        candidate.count_own(core);
         candidate.ask(core);
         candidate
     }
@@ -78,14 +76,15 @@ impl Candidate {
     /// Its own vote counts when it is on disk.
     pub fn count_own(&mut self, core: &Core) {
         let durable = core.is_persisted(self.own_vote) || !core.lesions.holds(Rule::VotePersisted);
-        if self.real && durable {
+        if !self.real || durable {
             self.yes.insert(core.me, core.free() || self.transfer);
         }
     }
 
-    /// Asks everybody who has not said yes.
+    /// Asks everybody who has not said a yes that stands alone: in time it may.
     pub fn ask(&mut self, core: &mut Core) {
         self.ask_again = core.now + core.beats(1, 4);
+        self.count_own(core);
         let end = core.log.end();
         let message = if self.real {
             Message::Vote { term: core.term, end, transfer: self.transfer }
@@ -95,7 +94,7 @@ impl Candidate {
         let voters: Vec<NodeId> =
             core.membership().map(|m| m.voters.keys().copied().collect()).unwrap_or_default();
         for voter in voters {
-            if voter != core.me && !self.yes.contains_key(&voter) {
+            if voter != core.me && self.yes.get(&voter) != Some(&true) {
                 core.send(voter, message.clone());
             }
         }
@@ -113,9 +112,14 @@ impl Candidate {
         }
     }
 
-    /// Whether it has won this round.
+    /// Whether it has won this round. Its own vote is among those it needs: were it master of a
+    /// term that its disk does not know, it could after a crash be master of that term once more,
+    /// and make other entries under the same indexes.
     pub fn won(&self, core: &Core) -> bool {
         let Some(members) = core.membership() else { return false };
+        if !self.yes.contains_key(&core.me) {
+            return false;
+        }
         let counted = |v: &NodeId| self.yes.get(v).copied();
         let free = members.voters.keys().filter(|v| counted(v) == Some(true)).count();
         let all = members.voters.keys().all(|v| counted(v).is_some());

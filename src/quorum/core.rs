@@ -214,6 +214,15 @@ impl Core {
         self.membership().map_or(0, |m| m.voters.keys().filter(|v| self.is_live(**v)).count())
     }
 
+    /// How many of these voters are live in the life that was counted in.
+    pub fn able_voters(&self, members: &Membership) -> usize {
+        let able = |(v, life): &(&NodeId, &Incarnation)| {
+            **v == self.me
+                || (self.is_live(**v) && self.liveness.contact(**v).and_then(|c| c.life) == Some(**life))
+        };
+        members.voters.iter().filter(able).count()
+    }
+
     /// How many live voters of lower NodeID could win before this node: each is given one
     /// heartbeat (the rank, in place of the random timeout of thesis section 3.4).
     pub fn rank(&self) -> u32 {
@@ -273,7 +282,7 @@ impl Core {
             master,
             life: self.life,
             hears: self.liveness.all_live(self.now, self.timing.dead_after),
-            end: self.log.end(),
+            end: self.log.durable_end(),
             blank: self.blank.as_ref().and_then(|b| b.file.as_ref()).map(|f| f.known.clone()),
         }
     }

@@ -66,6 +66,12 @@ impl Log {
         self.durable
     }
 
+    /// Where the part of it ends that survives a power cut.
+    pub fn durable_end(&self) -> LogEnd {
+        let index = self.durable;
+        self.term_at(index).map_or(LogEnd::default(), |term| LogEnd { term, index })
+    }
+
     /// The newest snapshot.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         self.snapshot.as_ref()

@@ -146,7 +146,8 @@ impl Master {
         if members.voters.is_empty() {
             return Err(Refusal::LastVoter);
         }
-        let live = members.voters.keys().filter(|v| core.is_live(**v)).count();
+        // One that has lost its `state/` is live and yet no help.
+        let live = core.able_voters(members);
         if live < members.need() {
             return Err(Refusal::WouldLoseQuorum { live, need: members.need() });
         }
@@ -339,8 +340,7 @@ impl Master {
         if let Some(id) = lost.map(|(id, _)| *id) {
             members.voters.remove(&id);
             members.learners.insert(id);
-            let live = members.voters.keys().filter(|v| core.is_live(**v)).count();
-            if live >= members.need() {
+            if core.able_voters(&members) >= members.need() {
                 core.note(format!(
                     "{id} has lost its state: it does not count until it has learned it again"
                 ));
@@ -353,6 +353,8 @@ impl Master {
                 && p.matched + CAUGHT_UP >= core.log.last()
                 && p.matched > 0
                 && answered(p)
+                // Its promise must run, or to count it in could end this role.
+                && p.lease > core.now
         };
         let ready = members.learners.iter().find_map(|id| {
             let life = self.progress.get(id).filter(caught_up).and_then(|p| p.life)?;

@@ -85,9 +85,10 @@ impl Node {
         let core = &self.core;
         let by_role = match &self.part {
             Part::Follower(f) => {
-                let silent = if f.master.is_some() { f.heard + core.timing.dead_after } else { Mono::FAR };
+                // While a master is known nobody campaigns, even if an earlier dead-after was shorter.
+                let silent = f.heard + core.timing.dead_after;
                 let campaign = if self.may_campaign() { self.campaign_at() } else { Mono::FAR };
-                silent.min(campaign)
+                if f.master.is_some() { silent } else { campaign }
             }
             Part::Candidate(c) => c.ask_again.min(c.until),
             Part::Master(m) => m.ends(core),
@@ -230,6 +231,8 @@ impl Node {
                     if let Part::Candidate(c) = &mut self.part {
                         c.ask(&mut self.core);
                     }
+                    // Its own vote may stand alone by now.
+                    self.count_votes();
                 } else {
                     self.become_follower();
                 }
@@ -238,8 +241,8 @@ impl Node {
         }
     }
 
-    /// Quorum that comes back from none starts the order of ranks afresh, one heartbeat later, so
-    /// that the lowest of those who come together is among them.
+    /// Quorum that comes back from none starts the order of ranks afresh, a little more than one
+    /// heartbeat later, so that the lowest of those who come together has been heard.
     fn watch_quorum(&mut self) {
         let core = &mut self.core;
         let quorum = core.live_voters() >= core.need();
@@ -248,7 +251,7 @@ impl Node {
         } else if core.quorum_since.is_none() {
             core.quorum_since = Some(core.now);
             let alone = core.membership().is_none_or(|m| m.voters.len() <= 1);
-            let settle = if alone { core.now } else { core.now + core.timing.heartbeat };
+            let settle = if alone { core.now } else { core.now + core.beats(5, 4) };
             core.campaign_from = core.campaign_from.max(settle);
         }
     }

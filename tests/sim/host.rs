@@ -1,0 +1,427 @@
+//! One host: a core, its clock, its disk and its state machine; and the driver between them, which
+//! does what `quorum::io` says a driver must do and nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use quptime::base::clock::Mono;
+use quptime::base::id::{NodeId, RequestId};
+use quptime::quorum::Node;
+use quptime::quorum::io::{Boot, File, Input, Output, Refusal, Role, Write};
+use quptime::quorum::message::{Blank, Entry, Incarnation, Index, Membership, Snapshot, Term};
+
+use super::app::App;
+use super::checkers::{Checked, Checkers, broken, or_broken};
+use super::clock::HostClock;
+use super::disk::Disk;
+use super::net::{Packet, Reply, node_id};
+use super::trace;
+use super::world::{Event, World};
+
+/// One host.
+pub struct Host {
+    /// Its id.
+    pub id: NodeId,
+    /// Its clock, which runs on when the process does not.
+    pub clock: HostClock,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its `cluster.yaml`, which survives the loss of `state/`.
+    pub file: Option<App>,
+    /// The process; `None` while it is down.
+    pub core: Option<Node>,
+    /// Counts runs of the process.
+    pub run: u64,
+    /// The life of `state/`.
+    pub life: Incarnation,
+    /// The state machine.
+    pub app: App,
+    /// What it has applied; `None` while it has no state.
+    pub applied: Option<Index>,
+    /// Who is master, as the core said last.
+    pub role: Role,
+    /// The process is stopped.
+    pub paused: bool,
+    /// What waits for it.
+    pub held: VecDeque<Event>,
+    /// The process dies after so many outputs, and is down for so long.
+    pub dies_after: Option<(u64, u64)>,
+    /// Who waits for the result of a request.
+    pub waiting: BTreeMap<RequestId, usize>,
+    /// Where its state machine started from, and with whom.
+    pub founding: Option<(Index, Membership)>,
+    wake_at: u64,
+    hasty: u32,
+    seen: (Term, Index),
+}
+
+const NOBODY: Role = Role { shown_term: 0, master: None, me: false };
+
+impl Host {
+    /// A host whose process has not started yet.
+    pub fn new(id: NodeId, clock: HostClock, disk: Disk, file: Option<App>) -> Host {
+        Host {
+            id,
+            clock,
+            disk,
+            file,
+            core: None,
+            run: 0,
+            life: Incarnation(0),
+            app: App::default(),
+            applied: None,
+            role: NOBODY,
+            paused: false,
+            held: VecDeque::new(),
+            dies_after: None,
+            waiting: BTreeMap::new(),
+            founding: None,
+            wake_at: u64::MAX,
+            hasty: 0,
+            seen: (0, 0),
+        }
+    }
+
+    /// Whether it may act as master at a true time.
+    pub fn acts(&self, now: u64) -> bool {
+        self.core.as_ref().is_some_and(|core| core.may_act(self.clock.shows(now)))
+    }
+
+    /// Forgets everything that is in memory.
+    fn dies(&mut self) {
+        self.core = None;
+        self.run += 1;
+        self.role = NOBODY;
+        self.paused = false;
+        self.held.clear();
+        self.dies_after = None;
+        self.waiting.clear();
+        self.wake_at = u64::MAX;
+    }
+}
+
+impl World {
+    /// Starts the process of a host from what its disk remembers.
+    pub fn boot(&mut self, host: usize) -> Checked {
+        let remembered = self.hosts[host].disk.remembered();
+        let boot = match remembered {
+            Some(remembered) => {
+                let data = &remembered.snapshot.data;
+                let Some(app) = App::read(data) else { return broken("I3", format!("no state: {data}")) };
+                let h = &mut self.hosts[host];
+                h.life = remembered.vote.life;
+                h.app = app;
+                h.applied = Some(remembered.snapshot.end.index);
+                h.seen = (remembered.vote.term, 0);
+                Boot::Remembered(remembered)
+            }
+            None => {
+                let life = Incarnation(self.rng.next_u64());
+                let h = &mut self.hosts[host];
+                h.disk.wipe();
+                h.life = life;
+                h.app = App::default();
+                h.applied = None;
+                h.seen = (0, 0);
+                let file = h.file.as_ref().map(|app| File {
+                    known: Blank {
+                        version: app.config.version,
+                        members: app.config.peers.iter().map(|p| node_id(*p)).collect(),
+                    },
+                    data: app.write(),
+                });
+                Boot::Blank { life, file }
+            }
+        };
+        self.trace.line(self.now, || {
+            let (what, life) = match &boot {
+                Boot::Remembered(r) => {
+                    let last = r.entries.last().map_or(r.snapshot.end.index, |e| e.index);
+                    (format!("t{} to {last}, commit {}", r.vote.term, r.commit), r.vote.life)
+                }
+                Boot::Blank { life, file } => (format!("blank, file {}", file.is_some()), *life),
+            };
+            format!("{} starts: {what}, life {}", trace::name(node_id(host)), trace::life(life))
+        });
+        let timing = match &self.hosts[host].file {
+            Some(app) => app.config.timing(),
+            None => self.check.app.config.timing(),
+        };
+        let h = &mut self.hosts[host];
+        h.run += 1;
+        let mut core = Node::new(h.id, timing, boot, h.clock.shows(self.now));
+        self.options.lesions.iter().for_each(|rule| core.lesion(*rule));
+        h.core = Some(core);
+        self.feed(host, Input::Tick)
+    }
+
+    /// Kills the process of a host; what was not on disk may be lost.
+    pub fn kill(&mut self, host: usize) -> Checked {
+        self.trace.line(self.now, || format!("{} dies", trace::name(node_id(host))));
+        let h = &mut self.hosts[host];
+        h.dies();
+        or_broken("I4", h.disk.crash(&mut self.rng))
+    }
+
+    /// A core is due; a later wish makes an earlier one void.
+    pub fn wake(&mut self, host: usize, at: u64) -> Checked {
+        if self.hosts[host].wake_at != at {
+            return Ok(());
+        }
+        self.hosts[host].wake_at = u64::MAX;
+        self.feed(host, Input::Tick)?;
+        let h = &self.hosts[host];
+        let now = h.clock.shows(self.now);
+        let again = h.core.as_ref().is_some_and(|core| core.deadline() <= now);
+        let h = &mut self.hosts[host];
+        h.hasty = if again { h.hasty + 1 } else { 0 };
+        if h.hasty > 2 {
+            return broken("contract", format!("{} wants to be woken at once, again and again", h.id));
+        }
+        Ok(())
+    }
+
+    fn reschedule(&mut self, host: usize) {
+        let h = &mut self.hosts[host];
+        let Some(core) = &h.core else { return };
+        let deadline = core.deadline();
+        if deadline == Mono::FAR {
+            return;
+        }
+        let late = if self.options.late > 0 { self.rng.below(self.options.late) } else { 0 };
+        let at = h.clock.truth_of(deadline).max(self.now) + late;
+        // An earlier wake-up is kept: the core only gets one more tick.
+        if at < h.wake_at {
+            h.wake_at = at;
+            let run = h.run;
+            self.at(at, Event::Wake { host: (host, run), at });
+        }
+    }
+
+    /// Gives the core an input and does what comes out.
+    pub fn feed(&mut self, host: usize, input: Input) -> Checked {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let h = &mut self.hosts[host];
+            let Some(core) = &mut h.core else { return Ok(()) };
+            for output in core.step(h.clock.shows(self.now), input) {
+                if self.dies_now(host)? {
+                    return Ok(());
+                }
+                if let Some(next) = self.carry_out(host, output)? {
+                    inputs.push_back(next);
+                }
+            }
+        }
+        self.look_at(host)?;
+        self.start_writing(host);
+        self.reschedule(host);
+        Ok(())
+    }
+
+    fn dies_now(&mut self, host: usize) -> Checked<bool> {
+        let Some((left, down)) = self.hosts[host].dies_after else { return Ok(false) };
+        if left > 0 {
+            self.hosts[host].dies_after = Some((left - 1, down));
+            return Ok(false);
+        }
+        self.kill(host)?;
+        let run = self.hosts[host].run;
+        self.after(down, Event::Start { host: (host, run) });
+        Ok(true)
+    }
+
+    fn carry_out(&mut self, host: usize, output: Output) -> Checked<Option<Input>> {
+        match output {
+            Output::Persist { seq, write } => {
+                self.trace.mix(seq);
+                self.trace.line(self.now, || {
+                    format!("{} writes #{seq} {}", trace::name(node_id(host)), trace::write(&write))
+                });
+                self.cuts_nothing_committed(host, &write)?;
+                or_broken("contract", self.hosts[host].disk.push(seq, write))?;
+            }
+            Output::Send { to, message } => {
+                let peer = self.host_of(to)?;
+                if self.options.check_promises {
+                    self.check.promise(host, to, &message, &self.hosts[host].disk)?;
+                }
+                self.send(host, peer, Packet::Core(message));
+            }
+            Output::Apply(entry) => return self.apply(host, &entry),
+            Output::Restore(snapshot) => self.restore(host, &snapshot)?,
+            Output::Role(role) => self.role(host, role)?,
+            Output::Refused { request, why } => self.refused(host, request, why)?,
+            Output::Misbehaved { from, what } => self.trace.line(self.now, || {
+                format!("{} says {} misbehaves: {what}", trace::name(node_id(host)), trace::name(from))
+            }),
+            Output::Note(text) => {
+                self.trace.line(self.now, || format!("{} notes: {text}", trace::name(node_id(host))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn cuts_nothing_committed(&self, host: usize, write: &Write) -> Checked {
+        match write {
+            Write::Append { after, .. } if Some(*after) < self.hosts[host].applied => {
+                broken("I2", format!("{} cuts its log to {after}, below what it applied", node_id(host)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, host: usize, entry: &Entry) -> Checked<Option<Input>> {
+        if self.refounding.is_some()
+            && let Some((base, members)) = self.hosts[host].founding.clone()
+        {
+            let app = self.hosts[host].app.clone();
+            self.check = Checkers::new(app, base, members, self.options.suppress);
+            self.refounding = None;
+        }
+        let h = &mut self.hosts[host];
+        match h.applied {
+            Some(applied) if entry.index == applied + 1 => h.applied = Some(entry.index),
+            other => return broken("contract", format!("entry {} is applied after {other:?}", entry.index)),
+        }
+        let timing = h.app.config.timing;
+        h.app.apply(entry, self.options.suppress);
+        let (app, config) = (h.app.digest(), (h.app.config.version, h.app.config.digest()));
+        self.trace.mix(app);
+        self.trace.line(self.now, || {
+            let list = std::slice::from_ref(entry);
+            format!("{} applies {}", trace::name(node_id(host)), trace::entries(list))
+        });
+        let own = self.hosts[host].core.as_ref().map(|core| core.status().membership).unwrap_or_default();
+        let before = self.check.membership().clone();
+        if self.check.apply(entry, app, config)? {
+            let has = |id| self.has(id, entry, &before);
+            self.check.is_on_majority(entry, &own, has)?;
+        }
+        self.hosts[host].file = Some(self.hosts[host].app.clone());
+        if let Some(command) = &entry.command
+            && let Some(origin) = self.hosts[host].waiting.remove(&command.request)
+            && let Some(told) = self.hosts[host].app.done.get(&command.request).copied()
+        {
+            self.answer(host, origin, Reply { id: command.request, outcome: Ok(told) })?;
+        }
+        let config = &self.hosts[host].app.config;
+        Ok((config.timing != timing).then(|| Input::Timing(config.timing())))
+    }
+
+    /// Whether a voter has an entry on disk; one that lost its disk since then may have had it.
+    fn has(&self, id: NodeId, entry: &Entry, before: &Membership) -> bool {
+        let Some(h) = self.hosts.iter().find(|h| h.id == id) else { return false };
+        let counted = before.voters.get(&id).copied();
+        let same_life = h.disk.vote().is_some_and(|v| Some(v.life) == counted);
+        h.disk.holds(entry.index, entry.term) || (counted.is_some() && !same_life)
+    }
+
+    fn restore(&mut self, host: usize, snapshot: &Snapshot) -> Checked {
+        self.trace.line(self.now, || {
+            format!("{} starts over from {}", trace::name(node_id(host)), trace::end(snapshot.end))
+        });
+        let Some(app) = App::read(&snapshot.data) else {
+            return broken("I3", format!("a snapshot that is no state: {}", snapshot.data));
+        };
+        match &self.refounding {
+            // Several may be founded one after another until one commits something.
+            Some(newest) if app.config != newest.config => {
+                return broken("I5", format!("founded from {:?}, newest is {:?}", app.config, newest.config));
+            }
+            Some(_) => {}
+            None => self.check.restore(snapshot, &app)?,
+        }
+        let h = &mut self.hosts[host];
+        if h.applied > Some(snapshot.end.index) {
+            return broken("I2", format!("{} goes back from {:?} to {:?}", h.id, h.applied, snapshot.end));
+        }
+        h.applied = Some(snapshot.end.index);
+        h.app = app.clone();
+        h.file = Some(app);
+        h.founding = Some((snapshot.end.index, snapshot.membership.clone()));
+        Ok(())
+    }
+
+    fn role(&mut self, host: usize, role: Role) -> Checked {
+        self.trace.mix(role.shown_term);
+        self.trace.line(self.now, || {
+            let master = role.master.map_or("nobody".to_owned(), trace::name);
+            format!("{} sees term {} master {master}", trace::name(node_id(host)), role.shown_term)
+        });
+        let even = role.shown_term > 0 && role.shown_term.is_multiple_of(2);
+        if even != role.master.is_some() {
+            return broken("contract", format!("{role:?} has the wrong parity"));
+        }
+        self.check.role(&role, node_id(host))?;
+        let h = &mut self.hosts[host];
+        let begins = role.me && !(h.role.me && h.role.shown_term == role.shown_term);
+        h.role = role;
+        if begins && self.options.check_promises {
+            self.check.elected(h.id, role.shown_term / 2, &h.disk)?;
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, host: usize, request: RequestId, why: Refusal) -> Checked {
+        self.trace.line(self.now, || format!("{} refuses: {why:?}", trace::name(node_id(host))));
+        match self.hosts[host].waiting.remove(&request) {
+            Some(origin) => self.answer(host, origin, Reply { id: request, outcome: Err(why) }),
+            None => Ok(()),
+        }
+    }
+
+    /// After every step: what a node says of itself only grows while it lives.
+    fn look_at(&mut self, host: usize) -> Checked {
+        let h = &mut self.hosts[host];
+        let Some(core) = &h.core else { return Ok(()) };
+        let status = core.status();
+        if status.term < h.seen.0 || status.commit < h.seen.1 {
+            return broken("I4", format!("{} goes back from {:?} to {status:?}", h.id, h.seen));
+        }
+        if status.commit > status.end.index || status.role != h.role && h.role != NOBODY {
+            return broken("contract", format!("{} contradicts itself: {status:?} {:?}", h.id, h.role));
+        }
+        h.seen = (status.term, status.commit);
+        for word in [host as u64, status.term, status.end.index, status.commit, self.now] {
+            self.trace.mix(word);
+        }
+        Ok(())
+    }
+
+    fn start_writing(&mut self, host: usize) {
+        let h = &mut self.hosts[host];
+        if h.core.is_some() && h.disk.begin() {
+            let (low, high) = self.options.disk;
+            let time = (low + self.rng.below(high - low + 1)) * h.disk.slow;
+            let run = h.run;
+            self.after(time, Event::Written { host: (host, run) });
+        }
+    }
+
+    /// A batch of writes is done: it survives from now on, also if the process is stopped.
+    pub fn written(&mut self, (host, run): (usize, u64)) -> Checked {
+        let h = &mut self.hosts[host];
+        if h.run != run || h.core.is_none() {
+            return Ok(());
+        }
+        let Some(seq) = or_broken("I4", h.disk.finish())? else { return Ok(()) };
+        if let Some(remembered) = h.disk.vote().filter(|_| h.disk.is_whole()) {
+            self.check.is_whole(h.id, remembered.life);
+        }
+        self.start_writing(host);
+        self.after(0, Event::Persisted { host: (host, run), seq });
+        Ok(())
+    }
+
+    /// A disk works again, at its usual speed.
+    pub fn disk_well(&mut self, host: usize) -> Checked {
+        let h = &mut self.hosts[host];
+        h.disk.slow = 1;
+        if !std::mem::take(&mut h.disk.failing) {
+            return Ok(());
+        }
+        self.trace.line(self.now, || format!("disk of {} works", trace::name(node_id(host))));
+        self.start_writing(host);
+        self.feed(host, Input::DiskWorks)
+    }
+}
