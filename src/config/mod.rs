@@ -2,8 +2,8 @@
 //!
 //! `model.rs` holds the values; `yaml.rs` reads `cluster.yaml` and `write.rs` writes it; `node.rs`
 //! is `node.yaml` and the environment that overrides it; `document/` is what both know of YAML, on
-//! top of the YAML library, which nothing outside of this folder meets; `diff.rs` and `merge.rs` serve hand edits;
-//! `paths.rs` knows where files are.
+//! top of the YAML library, which nothing outside of this folder meets; `diff.rs` and `merge.rs`
+//! serve hand edits; `paths.rs` knows where files are.
 #![forbid(unsafe_code)]
 
 pub mod diff;

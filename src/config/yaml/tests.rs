@@ -383,6 +383,39 @@ fn no_error_shows_a_secret() {
 }
 
 #[test]
+fn damaged_files_are_refused_or_read_as_what_they_say_and_never_panic() {
+    let written = to_yaml(&samples::cluster());
+    let lines: Vec<&str> = written.split_inclusive('\n').collect();
+    let (mut read_well, mut refused) = (0, 0);
+    for seed in 0..1000 {
+        let mut rng = Rng::new(seed);
+        let mut text = written.clone();
+        for _ in 0..=rng.below(3) {
+            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let (a, b) = (*rng.pick(&places).unwrap(), *rng.pick(&places).unwrap());
+            match rng.below(4) {
+                0 => text.insert_str(a, &samples::random_text(&mut rng, 3)),
+                1 => text = text.chars().take(a).chain(text.chars().skip(a + b % 9)).collect(),
+                2 => text.insert_str(text[..a].rfind('\n').map_or(0, |n| n + 1), rng.pick(&lines).unwrap()),
+                _ => text.insert_str(a, if rng.chance(500) { " " } else { "\n  - " }),
+            }
+        }
+        match from_yaml("f", &text, &mut || 1) {
+            Err(e) => {
+                let shown = e.to_string();
+                assert!(!shown.contains("hunter2") && !shown.contains('\n'), "{shown}");
+                refused += 1;
+            }
+            Ok(cluster) => {
+                assert_eq!(read(&to_yaml(&cluster)).as_ref(), Ok(&cluster), "seed {seed}\n{text}");
+                read_well += 1;
+            }
+        }
+    }
+    assert!(read_well > 50 && refused > 500, "{read_well} {refused}");
+}
+
+#[test]
 fn fifty_thousand_checks_are_read_and_written_in_reasonable_time() {
     let mut cluster = samples::cluster();
     for n in 0..50_000 {
