@@ -25,7 +25,7 @@ pub fn label(text: &str) -> Option<&str> {
 #[must_use]
 pub fn write(label: &str, der: &[u8]) -> String {
     let mut body = encode(der, STANDARD);
-    while body.len() % 4 != 0 {
+    while !body.len().is_multiple_of(4) {
         body.push('=');
     }
     let mut text = format!("-----BEGIN {label}-----\n");

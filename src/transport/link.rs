@@ -14,8 +14,10 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::admit::Source;
-use super::links::{PeerStats, Target};
+use super::frames::BadLength;
+use super::links::Target;
 use super::message::{Bye, Misbehaviour};
+use super::stats::PeerStats;
 use super::stream::{Lost, Wire};
 use super::tls::Shown;
 use crate::base::clock::Mono;
@@ -119,7 +121,9 @@ impl Why {
         match lost {
             Lost::Closed => Why::Closed,
             Lost::Io(e) => Why::Lost(e.to_string()),
-            Lost::Length { announced, bound } => Why::Misbehaved(Misbehaviour::Length { announced, bound }),
+            Lost::Length(BadLength { announced, bound }) => {
+                Why::Misbehaved(Misbehaviour::Length { announced, bound })
+            }
             Lost::Tls(e @ rustls::Error::AlertReceived(_)) => Why::Lost(e.to_string()),
             Lost::Tls(e) => Why::Misbehaved(Misbehaviour::Tls(e.to_string())),
         }

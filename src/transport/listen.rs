@@ -11,7 +11,7 @@ use rustls::server::{Accepted, Acceptor};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::admit::{Progress, Source};
-use super::join::Answerer;
+use super::answerer::Answerer;
 use super::run::Leaving;
 use super::stream::{Lost, Wire};
 use super::tls::{self, Tls};

@@ -70,6 +70,14 @@ pub struct Hello {
     pub clock: Wall,
 }
 
+impl Hello {
+    /// A peer's words about itself are kept and shown: they are few and plain.
+    fn is_plain(&self) -> bool {
+        let plain = |word: &String| word.len() <= 64 && word.bytes().all(|b| b.is_ascii_graphic());
+        plain(&self.version) && self.kinds.len() <= 64 && self.kinds.iter().all(plain)
+    }
+}
+
 /// What became of a question to the master.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -185,8 +193,14 @@ pub fn decode(bytes: &[u8]) -> Result<PeerMessage, Misbehaviour> {
     if bytes.len() > LARGEST_OTHER && !bytes.starts_with(OF_THE_CORE) {
         return Err(Misbehaviour::Large { bytes: bytes.len() });
     }
-    serde_json::from_slice(bytes)
-        .map_err(|e| Misbehaviour::NotAMessage(text::harmless(&text::shorten(&e.to_string(), 200))))
+    let message = serde_json::from_slice(bytes)
+        .map_err(|e| Misbehaviour::NotAMessage(text::harmless(&text::shorten(&e.to_string(), 200))))?;
+    match message {
+        PeerMessage::Hello(hello) if !hello.is_plain() => {
+            Err(Misbehaviour::NotAMessage("a hello with a version or kind that is no plain word".into()))
+        }
+        message => Ok(message),
+    }
 }
 
 /// Writes a message.
@@ -255,6 +269,10 @@ mod tests {
             let got = decode(bad);
             assert!(matches!(got, Err(Misbehaviour::NotAMessage(_))), "{got:?}");
         }
+        let mut odd = hello();
+        odd.version = "9\u{1b}[31m".into();
+        let odd = serde_json::to_vec(&PeerMessage::Hello(odd)).unwrap();
+        assert!(matches!(decode(&odd), Err(Misbehaviour::NotAMessage(_))));
         let large = format!(r#"{{"reports":[{}]}}"#, " ".repeat(LARGEST_OTHER));
         assert!(matches!(decode(large.as_bytes()), Err(Misbehaviour::Large { .. })));
     }

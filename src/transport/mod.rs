@@ -7,12 +7,20 @@
 //!
 //! ```text
 //!   daemon --send, set_peers--> Links ==mailbox==> run (one thread, all sockets) --Event--> daemon
-//!                                                  |- peers      dial, hear, send   (link, stream)
-//!                                                  `- strangers  accept, join       (listen, admit)
+//!                                                  |- dialling   resolve, connect, handshake
+//!                                                  |- peers      hello, hear, send
+//!                                                  `- strangers  accept, handshake, join
 //! ```
+//!
+//! Adding a node from the other side (`asker`) is a pair of blocking calls for the daemon's own
+//! threads.
 #![forbid(unsafe_code)]
 
 pub mod admit;
+mod answerer;
+pub mod asker;
+mod dialling;
+pub mod frames;
 pub mod join;
 mod link;
 mod links;
@@ -20,13 +28,15 @@ pub mod listen;
 pub mod message;
 mod peers;
 mod run;
+mod stats;
 mod strangers;
 mod stream;
 pub mod tls;
 
 pub use link::Why;
-pub use links::{Event, GateStats, Links, PeerStats, QUEUE, Sent, Setup, Spawn, StartError, plain_spawn};
+pub use links::{Event, Links, QUEUE, Sent, Setup, Spawn, StartError, plain_spawn};
 pub use message::{AnswerOutcome, Bye, Hello, Misbehaviour, PeerMessage};
+pub use stats::{GateStats, PeerStats};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! handshake, then strangers. A turn is short: no connection is read for more than 64 KiB, no name
 //! is resolved and no offer considered here (threads of their own do that and ring back).
 //!
-//! `peers` and `strangers` hold the two halves of what a turn does.
+//! `dialling`, `peers` and `strangers` hold what a turn does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
@@ -19,9 +19,10 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use super::admit::{Gate, StrangerId};
 use super::link::{Dial, Link, Side};
-use super::links::{Event, GateStats, Order, Setup, Shared, Target};
+use super::links::{Event, Order, Setup, Shared, Target};
 use super::listen::{Stage, Stranger};
 use super::message::{Bye, PeerMessage, encode};
+use super::stats::GateStats;
 use super::stream::Wire;
 use super::tls::Tls;
 use crate::base::clock::Mono;
@@ -83,8 +84,13 @@ pub(super) enum Token {
     Leaving,
 }
 
-/// A descriptor that is ready: whose, to be read, to be written.
-pub(super) type Ready = (Token, bool, bool);
+/// What can be done without waiting, and when it is.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) read: bool,
+    pub(super) write: bool,
+    pub(super) now: Mono,
+}
 
 /// The thread's state.
 pub(super) struct Runner {
@@ -95,6 +101,8 @@ pub(super) struct Runner {
     pub(super) listen_again: Option<Mono>,
     /// When that was last logged.
     pub(super) exhausted_logged: Option<Mono>,
+    /// When a failed join was last logged.
+    pub(super) join_logged: Option<Mono>,
     ear: UnixStream,
     pub(super) shared: Arc<Shared>,
     events: Sender<Event>,
@@ -133,6 +141,7 @@ impl Runner {
             listener,
             listen_again: None,
             exhausted_logged: None,
+            join_logged: None,
             ear,
             shared,
             events,
@@ -164,22 +173,22 @@ impl Runner {
             let now = self.now();
             self.retry_backlog();
             self.dial_and_expire(now);
-            self.pump(now);
+            let more = self.pump(now);
             self.expire_strangers(now);
             self.publish();
-            let ready = self.wait(self.nap(now));
+            let ready = self.wait(if more { Duration::ZERO } else { self.nap(now) });
             let now = self.now();
-            for (token, read, write) in &ready {
+            for (token, turn) in &ready {
                 match token {
-                    Token::Conn(node, side) => self.serve(*node, *side, *read, *write, now),
-                    Token::Dial(node) => self.dial_ready(*node, *read, *write, now),
+                    Token::Conn(node, side) => self.serve(*node, *side, *turn),
+                    Token::Dial(node) => self.dial_ready(*node, *turn),
                     _ => {}
                 }
             }
             self.grant(now);
-            for (token, read, write) in &ready {
+            for (token, turn) in &ready {
                 match token {
-                    Token::Stranger(id) => self.serve_stranger(*id, *read, *write, now),
+                    Token::Stranger(id) => self.serve_stranger(*id, *turn),
                     Token::Listener => self.accept(now),
                     _ => {}
                 }
@@ -309,7 +318,7 @@ impl Runner {
     }
 
     /// Sleeps until something is ready; says what.
-    fn wait(&mut self, limit: Duration) -> Vec<Ready> {
+    fn wait(&mut self, limit: Duration) -> Vec<(Token, Turn)> {
         self.poll.clear();
         let mut watched = vec![(self.poll.add(self.ear.as_fd(), true, false), Token::Ear)];
         let listens = self.listen_again.is_none() && !self.is_behind();
@@ -348,10 +357,13 @@ impl Runner {
             log!(Error, "links", "waiting for sockets failed, trying again", why = e);
             std::thread::sleep(RETRY);
         }
+        let now = self.now();
         let poll = &self.poll;
-        let ready =
-            watched.into_iter().map(|(slot, token)| (token, poll.readable(slot), poll.writable(slot)));
-        ready.filter(|(_, read, write)| *read || *write).collect()
+        watched
+            .into_iter()
+            .map(|(slot, token)| (token, Turn { read: poll.readable(slot), write: poll.writable(slot), now }))
+            .filter(|(_, turn)| turn.read || turn.write)
+            .collect()
     }
 
     /// The end: a word to every peer, as far as their sockets take it at once.

@@ -1,16 +1,17 @@
-//! The links' thread, second half: accepting connections and what strangers may do.
+//! The links' thread: accepting connections and what strangers may do.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::admit::{Admission, Progress, StrangerId};
-use super::join::{Answerer, Facts, Refused, Reply, STEP_LIMIT, Step};
+use super::answerer::{Answerer, Facts, Step};
+use super::join::{Offer, Refused, Reply, STEP_LIMIT};
 use super::link::{HANDSHAKE_LIMIT, Side, tune};
 use super::links::Order;
 use super::listen::{self, Accept, Purpose, Stage, Stranger, purpose};
 use super::message::{Bye, PeerMessage};
-use super::run::{Leaving, Runner};
-use super::stream::Wire;
+use super::run::{Leaving, Runner, Turn};
+use super::stream::{Lost, Wire};
 use super::tls;
 use crate::base::clock::Mono;
 use crate::base::frame;
@@ -22,6 +23,8 @@ const ACCEPTS: usize = 16;
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 /// Running out is logged once in this time.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
+/// Failed joins are logged once in this time; all are counted.
+const JOIN_LOG_PAUSE: Duration = Duration::from_secs(5);
 /// All that a stranger may send, raw bytes, its handshake included.
 const ALLOWANCE: u64 = frame::LARGEST_UNTRUSTED as u64;
 
@@ -63,7 +66,7 @@ impl Runner {
                     };
                     self.strangers.insert(id, stranger);
                     // The greeting has often arrived with the connection.
-                    self.serve_stranger(id, true, false, now);
+                    self.serve_stranger(id, Turn { read: true, write: false, now });
                 }
             }
         }
@@ -117,7 +120,7 @@ impl Runner {
     }
 
     /// A stranger's socket is ready.
-    pub(super) fn serve_stranger(&mut self, id: StrangerId, read: bool, write: bool, now: Mono) {
+    pub(super) fn serve_stranger(&mut self, id: StrangerId, turn: Turn) {
         let Some(mut stranger) = self.strangers.remove(&id) else { return };
         let stage = std::mem::replace(&mut stranger.stage, Stage::Over);
         stranger.stage = match stage {
@@ -125,14 +128,14 @@ impl Runner {
                 stranger.stage = stage;
                 self.greeting(id, &mut stranger)
             }
-            Stage::Shaking(wire) => self.shaking(id, wire, &stranger, read, write, now),
-            Stage::Joining(wire, answerer) => self.joining(id, wire, answerer, &stranger, read, write, now),
+            Stage::Shaking(wire) => self.shaking(id, wire, &stranger, turn),
+            Stage::Joining(wire, answerer) => self.joining(id, wire, answerer, &stranger, turn),
             Stage::Considered(mut wire) => {
                 // Nothing is asked to be read here: being readable means that it is broken.
-                if !read && wire.flush(now).is_ok() { Stage::Considered(wire) } else { Stage::Over }
+                if !turn.read && wire.flush(turn.now).is_ok() { Stage::Considered(wire) } else { Stage::Over }
             }
             Stage::Leaving(mut leaving) => {
-                if leaving.step(now) {
+                if leaving.step(turn.now) {
                     Stage::Leaving(leaving)
                 } else {
                     Stage::Over
@@ -167,18 +170,10 @@ impl Runner {
         std::mem::replace(&mut stranger.stage, Stage::Over)
     }
 
-    fn shaking(
-        &mut self,
-        id: StrangerId,
-        mut wire: Wire,
-        stranger: &Stranger,
-        read: bool,
-        write: bool,
-        now: Mono,
-    ) -> Stage {
-        let mut moved = if read { wire.fill() } else { Ok(()) };
-        if moved.is_ok() && (write || wire.wants_write()) {
-            moved = wire.flush(now);
+    fn shaking(&mut self, id: StrangerId, mut wire: Wire, stranger: &Stranger, turn: Turn) -> Stage {
+        let mut moved = if turn.read { wire.fill() } else { Ok(()) };
+        if moved.is_ok() && (turn.write || wire.wants_write()) {
+            moved = wire.flush(turn.now);
         }
         match moved {
             Err(_) => {
@@ -186,7 +181,7 @@ impl Runner {
                 Stage::Over
             }
             Ok(()) if wire.is_handshaking() => Stage::Shaking(wire),
-            Ok(()) => self.proved(id, wire, stranger, now),
+            Ok(()) => self.proved(id, wire, stranger, turn.now),
         }
     }
 
@@ -221,7 +216,8 @@ impl Runner {
             }
             (Purpose::Join, _) => {
                 self.gate.progress(id, Progress::Unknown);
-                self.joining(id, wire, Answerer::new(), stranger, false, false, now)
+                let turn = Turn { read: false, write: true, now };
+                self.joining(id, wire, Answerer::new(), stranger, turn)
             }
             (Purpose::Unknown, _) => {
                 self.gate_stats.failed += 1;
@@ -230,19 +226,17 @@ impl Runner {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // one more than usual, each of its own kind
     fn joining(
         &mut self,
         id: StrangerId,
         mut wire: Wire,
         mut answerer: Answerer,
         stranger: &Stranger,
-        read: bool,
-        write: bool,
-        now: Mono,
+        turn: Turn,
     ) -> Stage {
-        let mut moved = if read { wire.fill() } else { Ok(()) };
-        if moved.is_ok() && write {
+        let now = turn.now;
+        let mut moved = if turn.read { wire.fill() } else { Ok(()) };
+        if moved.is_ok() && turn.write {
             moved = wire.flush(now);
         }
         let Some(session) = tls::session(wire.tls(), self.tls.fingerprint()) else { return Stage::Over };
@@ -252,18 +246,17 @@ impl Runner {
                 secret: self.setup.secret.as_ref(),
                 pause: self.gate.join_pause(now, stranger.source),
             };
-            let step = answerer.hear(&body, &facts, self.setup.desk.as_ref());
-            match step {
+            match answerer.hear(&body, &facts, self.setup.desk.as_ref()) {
                 Step::Go(reply) => {
+                    // It knows the secret: it is not pushed out like the others.
+                    self.gate.progress(id, Progress::Shaking);
                     if !say(&mut wire, &reply) || wire.flush(now).is_err() {
                         return Stage::Over;
                     }
                 }
                 Step::Last(reply) => return leave(wire, reply, now),
                 Step::Failed(why) => {
-                    self.gate_stats.joins_failed += 1;
-                    self.gate.join_failed(now, stranger.source);
-                    log!(Warn, "links", "somebody failed to join", from = stranger.from, why = why);
+                    self.join_failed(stranger, &why, now);
                     return leave(wire, Reply::Refused(why), now);
                 }
                 Step::Consider(offer) => return self.consider(id, wire, *offer, now),
@@ -271,12 +264,28 @@ impl Runner {
         }
         match moved {
             Ok(()) => Stage::Joining(wire, answerer),
+            Err(Lost::Length(bad)) => {
+                let why = Refused::Nonsense(format!("a message of {} bytes was announced", bad.announced));
+                self.join_failed(stranger, &why, now);
+                Stage::Over
+            }
             Err(_) => Stage::Over,
         }
     }
 
+    /// Counts it, and slows its source down.
+    fn join_failed(&mut self, stranger: &Stranger, why: &Refused, now: Mono) {
+        self.gate_stats.joins_failed += 1;
+        self.gate.join_failed(now, stranger.source);
+        if self.join_logged.is_none_or(|at| now.since(at) >= JOIN_LOG_PAUSE) {
+            self.join_logged = Some(now);
+            let so_far = self.gate_stats.joins_failed;
+            log!(Warn, "links", "somebody failed to join", from = stranger.from, why = why, so_far = so_far);
+        }
+    }
+
     /// Hands an offer to the desk, on a thread of its own; one at a time.
-    fn consider(&mut self, id: StrangerId, wire: Wire, offer: super::join::Offer, now: Mono) -> Stage {
+    fn consider(&mut self, id: StrangerId, wire: Wire, offer: Offer, now: Mono) -> Stage {
         if self.considering.is_some() {
             return leave(wire, Reply::Refused(Refused::Busy), now);
         }

@@ -4,13 +4,13 @@
 //! [`Wire::flush`]. Memory follows what really arrived: an announced length reserves nothing.
 //! Who the other end is and what the frames mean is not known here.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustls::Connection;
 
+use super::frames::{BadLength, Frames};
 use crate::base::clock::Mono;
 
 /// At most this much is read from one connection before the others have their turn, bytes.
@@ -28,61 +28,7 @@ pub(super) enum Lost {
     /// What arrived is no TLS, or the other end was refused by it.
     Tls(rustls::Error),
     /// An impossible frame length was announced.
-    Length { announced: u32, bound: usize },
-}
-
-/// Puts frames together from bytes as they arrive.
-/// * `body` never grows beyond what arrived, nor beyond `bound`.
-pub(super) struct Frames {
-    bound: usize,
-    head: [u8; 4],
-    have: usize,
-    body: Vec<u8>,
-    ready: VecDeque<Vec<u8>>,
-}
-
-impl Frames {
-    pub(super) fn new(bound: usize) -> Frames {
-        Frames { bound, head: [0; 4], have: 0, body: Vec::new(), ready: VecDeque::new() }
-    }
-
-    /// Takes bytes.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) -> Result<(), Lost> {
-        while !bytes.is_empty() {
-            if let Some(place) = self.head.get_mut(self.have..).filter(|p| !p.is_empty()) {
-                let n = place.len().min(bytes.len());
-                let (now, later) = bytes.split_at(n);
-                for (to, from) in place.iter_mut().zip(now) {
-                    *to = *from;
-                }
-                self.have += n;
-                bytes = later;
-                self.check_length()?;
-                continue;
-            }
-            let missing = self.length().saturating_sub(self.body.len());
-            let (now, later) = bytes.split_at(missing.min(bytes.len()));
-            self.body.extend_from_slice(now);
-            bytes = later;
-            if self.body.len() == self.length() {
-                self.ready.push_back(std::mem::take(&mut self.body));
-                self.have = 0;
-            }
-        }
-        Ok(())
-    }
-
-    fn length(&self) -> usize {
-        u32::from_be_bytes(self.head) as usize
-    }
-
-    fn check_length(&self) -> Result<(), Lost> {
-        let length = self.length();
-        if self.have == 4 && (length == 0 || length > self.bound) {
-            return Err(Lost::Length { announced: u32::from_be_bytes(self.head), bound: self.bound });
-        }
-        Ok(())
-    }
+    Length(BadLength),
 }
 
 /// A connection.
@@ -121,7 +67,7 @@ impl Wire {
 
     /// The other end is trusted now: larger frames may come.
     pub(super) fn set_bound(&mut self, bound: usize) {
-        self.frames.bound = bound;
+        self.frames.set_bound(bound);
     }
 
     pub(super) fn tls(&self) -> &Connection {
@@ -152,7 +98,7 @@ impl Wire {
 
     /// A frame that has arrived.
     pub(super) fn next_frame(&mut self) -> Option<Vec<u8>> {
-        self.frames.ready.pop_front()
+        self.frames.next_frame()
     }
 
     /// Reads what is there, one turn's worth at most. Frames that arrived before the end or a fault
@@ -196,7 +142,7 @@ impl Wire {
                 Err(e) => return Err(Lost::Io(e)),
             };
             left = left.saturating_sub(n);
-            self.frames.take(piece.get(..n).unwrap_or_default())?;
+            self.frames.take(piece.get(..n).unwrap_or_default()).map_err(Lost::Length)?;
         }
         Ok(())
     }
@@ -278,42 +224,5 @@ impl Wire {
             }
         }
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frames_of(bytes: &[u8], piece: usize) -> (Frames, Result<(), Lost>) {
-        let mut frames = Frames::new(100);
-        for part in bytes.chunks(piece) {
-            if let Err(e) = frames.take(part) {
-                return (frames, Err(e));
-            }
-        }
-        (frames, Ok(()))
-    }
-
-    #[test]
-    fn frames_come_out_whole_however_the_bytes_are_cut() {
-        let wire = [&[0, 0, 0, 3][..], b"one", &[0, 0, 0, 1], b"2", &[0, 0, 0, 100], &[7; 100]].concat();
-        for piece in [1, 2, 3, 5, 7, 50, 1000] {
-            let (frames, outcome) = frames_of(&wire, piece);
-            assert!(outcome.is_ok());
-            assert_eq!(frames.ready, [b"one".to_vec(), b"2".to_vec(), vec![7; 100]], "pieces of {piece}");
-        }
-    }
-
-    #[test]
-    fn an_impossible_length_is_refused_before_its_body_and_reserves_nothing() {
-        for head in [[0, 0, 0, 0], [0xff; 4], [0, 0, 0, 101]] {
-            let wire = [&[0, 0, 0, 1, 9][..], &head, &[1; 50]].concat();
-            for piece in [1, 6, 1000] {
-                let (frames, outcome) = frames_of(&wire, piece);
-                assert!(matches!(outcome, Err(Lost::Length { bound: 100, .. })), "{head:?}");
-                assert_eq!((frames.ready.len(), frames.body.capacity()), (1, 0));
-            }
-        }
     }
 }

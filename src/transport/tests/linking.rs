@@ -19,6 +19,32 @@ fn two_nodes_dial_each_other_and_messages_go_both_ways_under_the_proved_name() {
 }
 
 #[test]
+fn a_connection_is_tls_13_with_post_quantum_key_exchange_and_without_tickets() {
+    let a = Make::new();
+    let (keys, peer) = (fresh_keys(), NodeId::from_random(5));
+    let a = a.start(&[known(peer, &keys, nowhere())]);
+    let mut raw = raw(&keys, &a, tls::PEERS);
+    send(&mut raw, &hello(cluster()));
+    a.wait_up(peer);
+    assert!(crate::base::frame::read(&mut raw, 1 << 20).is_ok());
+    assert_eq!(raw.conn.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    let group = raw.conn.negotiated_key_exchange_group().map(|g| g.name());
+    assert_eq!(group, Some(rustls::NamedGroup::X25519MLKEM768));
+    assert_eq!(raw.conn.tls13_tickets_received(), 0);
+}
+
+#[test]
+fn nodes_with_either_kind_of_key_understand_each_other() {
+    let (mut a, b) = (Make::new(), Make::new());
+    a.keys = Keys::from_made(&keys::make(KeyKind::Rsa3072).unwrap()).unwrap();
+    let (ka, kb) = (a.known(), b.known());
+    let (a, b) = (a.start(&[kb]), b.start(&[ka]));
+    until("dialled both ways", || {
+        (a.stats(b.id)?.dialled.is_some() && b.stats(a.id)?.dialled.is_some()).then_some(())
+    });
+}
+
+#[test]
 fn a_link_that_can_be_dialled_from_one_side_only_carries_both_directions() {
     let (a, b) = (Make::new(), Make::new());
     let (mut ka, kb) = (a.known(), b.known());
@@ -172,16 +198,15 @@ fn a_daemon_that_does_not_listen_holds_its_peers_back_and_misses_nothing() {
     let mut queued = 0;
     let big = |n: u64| PeerMessage::Ask {
         request: crate::base::id::RequestId::from_random(u128::from(n)),
-        what: serde_json::Value::String("x".repeat(200_000)),
+        what: serde_json::Value::String("x".repeat(20_000)),
     };
-    // Far more than all buffers on the way hold: the queue must fill.
-    let full = until("a full queue", || match b.links.send(a.id, big(queued)) {
-        Sent::Queued => {
-            queued += 1;
-            None
+    // Faster than any socket takes them: the queue must fill.
+    let full = loop {
+        match b.links.send(a.id, big(queued)) {
+            Sent::Queued => queued += 1,
+            other => break other,
         }
-        other => Some(other),
-    });
+    };
     assert_eq!(full, Sent::Full);
     assert!(queued >= QUEUE as u64);
     assert_eq!(b.stats(a.id).unwrap().dropped, 1);
@@ -190,6 +215,37 @@ fn a_daemon_that_does_not_listen_holds_its_peers_back_and_misses_nothing() {
         let got = a.wait_message(b.id);
         assert!(got == big(n), "number {n}: {:.80}", format!("{got:?}"));
     }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up_and_holds_up_nobody() {
+    let (a, good) = (Make::new(), Make::new());
+    let (keys, bad) = (fresh_keys(), NodeId::from_random(5));
+    let (ka, kg) = (a.known(), good.known());
+    let (a, good) = (a.start(&[kg, known(bad, &keys, nowhere())]), good.start(&[ka]));
+    a.wait_up(good.id);
+    let mut raw = raw(&keys, &a, tls::PEERS);
+    send(&mut raw, &hello(cluster()));
+    a.wait_up(bad);
+    // From here on it reads nothing. What the kernel holds for it is full at some time.
+    let what = serde_json::Value::String("x".repeat(500_000));
+    let ask = PeerMessage::Ask { request: crate::base::id::RequestId::from_random(1), what };
+    let mut round = 0;
+    let why = until("given up", || {
+        while a.links.send(bad, ask.clone()) == Sent::Queued {}
+        round += 1;
+        let sent = Instant::now();
+        a.links.send(good.id, text(round));
+        assert_eq!(good.wait_message(a.id), text(round));
+        assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
+        a.events.try_iter().find_map(|event| match event {
+            Event::Down { peer, why } if peer == bad => Some(why),
+            _ => None,
+        })
+    });
+    assert!(matches!(why, Why::Stalled | Why::Lost(_)), "{why:?}");
+    let stats = a.stats(bad).unwrap();
+    assert!(stats.dropped > 0 && stats.unsent > 0, "{stats:?}");
 }
 
 #[test]
