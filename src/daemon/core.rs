@@ -103,6 +103,7 @@ pub struct Core {
     pub(super) started: Mono,
     fatal: Option<String>,
     stopping: Option<Mono>,
+    stop_at: Mono,
     alive_at: Mono,
 }
 
@@ -150,6 +151,7 @@ impl Core {
             started: now,
             fatal: None,
             stopping: None,
+            stop_at: Mono::FAR,
             alive_at: now,
             clock: start.clock,
         }
@@ -225,6 +227,9 @@ impl Core {
         if self.node.deadline() <= now {
             self.drive(Input::Tick);
         }
+        if now >= self.stop_at {
+            self.on_stop();
+        }
         self.watch_acting(now);
         self.flush_reports(now);
         self.propose_verdicts(now);
@@ -249,6 +254,7 @@ impl Core {
         if self.out.notify.watchdog.is_some() {
             next = next.min(self.alive_at);
         }
+        next = next.min(self.stop_at);
         // A stop looks often whether it is done.
         if self.stopping.is_some() { next.min(self.clock.mono() + Duration::from_millis(10)) } else { next }
     }
@@ -270,12 +276,18 @@ impl Core {
         self.offer_owed(now);
     }
 
-    pub(super) fn on_stop(&mut self) {
+    /// Stops in a moment.
+    pub(super) fn stop_after(&mut self, pause: Duration) {
+        self.stop_at = self.clock.mono() + pause;
+    }
+
+    fn on_stop(&mut self) {
         if self.stopping.is_some() {
             return;
         }
         log!(Info, "core", "stopping");
         self.out.notify.stopping();
+        self.stop_at = Mono::FAR;
         self.stopping = Some(self.clock.mono() + STOP_PATIENCE);
     }
 

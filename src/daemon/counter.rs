@@ -17,7 +17,8 @@ use crate::control::server::{Caller, Desk as Counter};
 use crate::deliver::Desk;
 use crate::identity::Fingerprint;
 use crate::state::command::{Body, Change};
-use crate::transport::join::{self, Introduction, JoinDesk, Offer};
+use crate::transport::asker;
+use crate::transport::join::{Introduction, JoinDesk, Offer};
 use crate::transport::tls::Tls;
 
 /// Callers wait for 12 s, changes are tried for 10.
@@ -69,7 +70,7 @@ impl Counter for Control {
 
 impl Control {
     fn meet(&self, address: &HostPort) -> Reply {
-        match join::identify(&self.tls, self.clock.as_ref(), address) {
+        match asker::identify(&self.tls, self.clock.as_ref(), address) {
             Ok(met) => Reply::Met { node: met.introduction.node_id, fingerprint: met.fingerprint },
             Err(e) => Reply::refused(e.to_string()),
         }
@@ -89,7 +90,7 @@ impl Control {
         if offer.peers.iter().any(|p| p.node_id == node) {
             return Reply::refused(format!("node {node} is a peer already (see qu node list)"));
         }
-        let met = match join::ask(&self.tls, self.clock.as_ref(), address, key, &self.secret, offer) {
+        let met = match asker::ask(&self.tls, self.clock.as_ref(), address, key, &self.secret, offer) {
             Ok(met) => met,
             Err(e) => return Reply::refused(e.to_string()),
         };

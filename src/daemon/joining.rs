@@ -30,6 +30,9 @@ pub struct Joining {
     pub restart: bool,
 }
 
+/// How long the answer to an accepted offer has to leave before everything ends.
+const ANSWER_FIRST: std::time::Duration = std::time::Duration::from_millis(500);
+
 impl Joining {
     /// For somebody who wants to add this node.
     #[must_use]
@@ -70,7 +73,8 @@ impl Core {
                 cluster = offer.cluster,
                 by = offer.adder
             );
-            self.on_stop();
+            // Not before the answer is out of the door.
+            self.stop_after(ANSWER_FIRST);
         }
     }
 
