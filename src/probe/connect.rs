@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Type};
 use crate::base::clock::Mono;
 use crate::verdict::Stage;
 
-use super::socket::{Ctx, Failure, Sock, connection_failure};
+use super::socket::{Ctx, Failure, Sock, Stirred, connection_failure};
 
 /// More addresses than these are not tried: each waiting one holds a descriptor.
 const MOST_ADDRESSES: usize = 6;
@@ -82,16 +82,16 @@ impl Connecting {
         if self.left.is_empty() { Mono::FAR } else { self.next_at }
     }
 
-    /// Something happened on the socket of that number.
+    /// Something can be done on one of the sockets.
     ///
     /// # Errors
     /// When the last address has failed.
-    pub fn ready(&mut self, ctx: &mut Ctx<'_>, sub: u16) -> Result<Option<Sock>, Failure> {
-        let Some(at) = self.trying.iter().position(|(s, _)| *s == sub) else { return Ok(None) };
+    pub fn ready(&mut self, ctx: &mut Ctx<'_>, on: Stirred) -> Result<Option<Sock>, Failure> {
+        let at = self.trying.iter().position(|(s, _)| *s == on.sub);
+        let Some(at) = at.filter(|_| on.writable) else { return Ok(None) };
         let socket = &self.trying[at].1.socket;
         let error = match socket.take_error() {
-            Ok(None) if socket.peer_addr().is_ok() => return Ok(Some(self.trying.swap_remove(at).1)),
-            Ok(None) => return Ok(None),
+            Ok(None) => return Ok(Some(self.trying.swap_remove(at).1)),
             Ok(Some(e)) | Err(e) => e,
         };
         self.trying.swap_remove(at);

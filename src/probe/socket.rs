@@ -114,6 +114,17 @@ impl Drop for Sock {
     }
 }
 
+/// A socket of the probe on which something can be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Stirred {
+    /// The socket's number.
+    pub sub: u16,
+    /// There is something to read, or the end.
+    pub readable: bool,
+    /// There is room to write, which also ends the making of a connection.
+    pub writable: bool,
+}
+
 /// What the engine lends to a probe for one step.
 pub struct Ctx<'a> {
     /// The time of this step.
@@ -142,8 +153,8 @@ impl Ctx<'_> {
     /// # Errors
     /// A starved failure when there is no descriptor; otherwise the kernel's refusal.
     pub fn socket(&self, stage: Stage, domain: Domain, kind: Type) -> Result<Sock, Failure> {
-        let made = Socket::new(domain, kind, None).and_then(|s| s.set_nonblocking(true).map(|()| s));
-        let socket = made.map_err(|e| connection_failure(stage, &e))?;
+        let socket =
+            Socket::new(domain, kind.nonblocking(), None).map_err(|e| connection_failure(stage, &e))?;
         self.open.0.fetch_add(1, Ordering::Relaxed);
         Ok(Sock { socket, count: self.open.clone() })
     }
