@@ -12,6 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Type};
 
 use crate::base::clock::Mono;
+use crate::sys::errno;
 use crate::verdict::Stage;
 
 use super::socket::{Ctx, Failure, Sock, Stirred, connection_failure};
@@ -148,7 +149,7 @@ fn begin(ctx: &Ctx<'_>, to: SocketAddr) -> Result<(Sock, bool), Failure> {
     let sock = ctx.socket(Stage::Connect, Domain::for_address(to), Type::STREAM)?;
     match sock.socket.connect(&SockAddr::from(to)) {
         Ok(()) => Ok((sock, true)),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => Ok((sock, false)),
+        Err(e) if matches!(e.raw_os_error(), Some(errno::EINPROGRESS | errno::EINTR)) => Ok((sock, false)),
         Err(e) => Err(connection_failure(Stage::Connect, &e)),
     }
 }
@@ -169,13 +170,13 @@ mod tests {
     #[test]
     fn a_refusal_says_more_than_a_missing_route() {
         let of = |errno| connection_failure(Stage::Connect, &std::io::Error::from_raw_os_error(errno));
-        assert!(weight(&of(libc::ECONNREFUSED)) > weight(&of(libc::EHOSTUNREACH)));
-        assert!(weight(&of(libc::EHOSTUNREACH)) > weight(&of(libc::ENETUNREACH)));
-        assert_eq!(of(libc::ECONNREFUSED).detail, "connect: connection refused");
-        assert_eq!(of(libc::EHOSTUNREACH).detail, "connect: no route to host");
-        assert_eq!(of(libc::ENETUNREACH).detail, "connect: network unreachable");
+        assert!(weight(&of(errno::ECONNREFUSED)) > weight(&of(errno::EHOSTUNREACH)));
+        assert!(weight(&of(errno::EHOSTUNREACH)) > weight(&of(errno::ENETUNREACH)));
+        assert_eq!(of(errno::ECONNREFUSED).detail, "connect: connection refused");
+        assert_eq!(of(errno::EHOSTUNREACH).detail, "connect: no route to host");
+        assert_eq!(of(errno::ENETUNREACH).detail, "connect: network unreachable");
         assert!(
-            of(libc::EMFILE).starved && of(libc::EMFILE).detail.contains("out of file descriptors (limit ")
+            of(errno::EMFILE).starved && of(errno::EMFILE).detail.contains("out of file descriptors (limit ")
         );
     }
 }

@@ -15,6 +15,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::base::clock::Mono;
 use crate::base::text;
+use crate::sys::errno;
 use crate::sys::poll::{Poller, descriptor_limit};
 use crate::verdict::{Outcome, Stage};
 
@@ -61,17 +62,19 @@ impl Failure {
 /// this node's own trouble is told apart.
 pub fn connection_failure(stage: Stage, error: &io::Error) -> Failure {
     let cause = match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE) => return Failure::starved(),
-        Some(libc::EADDRNOTAVAIL) => return Failure::at(Stage::Local, "no free local port"),
-        Some(libc::ENOBUFS | libc::ENOMEM) => return Failure::at(Stage::Local, "out of memory for sockets"),
-        Some(libc::ECONNREFUSED) => "connection refused",
-        Some(libc::ECONNRESET | libc::EPIPE) => "connection reset",
-        Some(libc::ECONNABORTED) => "connection aborted",
-        Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => "no route to host",
-        Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EAFNOSUPPORT) => "network unreachable",
-        Some(libc::ETIMEDOUT) => "connection timed out",
-        Some(libc::EACCES | libc::EPERM) => "forbidden by a firewall or route of this host",
-        Some(libc::EINVAL) => "not an address to connect to",
+        Some(errno::EMFILE | errno::ENFILE) => return Failure::starved(),
+        Some(errno::EADDRNOTAVAIL) => return Failure::at(Stage::Local, "no free local port"),
+        Some(errno::ENOBUFS | errno::ENOMEM) => {
+            return Failure::at(Stage::Local, "out of memory for sockets");
+        }
+        Some(errno::ECONNREFUSED) => "connection refused",
+        Some(errno::ECONNRESET | errno::EPIPE) => "connection reset",
+        Some(errno::ECONNABORTED) => "connection aborted",
+        Some(errno::EHOSTUNREACH | errno::EHOSTDOWN) => "no route to host",
+        Some(errno::ENETUNREACH | errno::ENETDOWN | errno::EAFNOSUPPORT) => "network unreachable",
+        Some(errno::ETIMEDOUT) => "connection timed out",
+        Some(errno::EACCES | errno::EPERM) => "forbidden by a firewall or route of this host",
+        Some(errno::EINVAL) => "not an address to connect to",
         _ => return Failure::at(stage, error),
     };
     Failure::at(stage, cause)
