@@ -3,6 +3,7 @@
 
 pub mod cred;
 pub mod files;
+pub mod errno;
 pub mod icmp;
 pub mod net;
 pub mod poll;
