@@ -77,11 +77,6 @@ impl Checkers {
         self.base + self.history.len() as u64
     }
 
-    /// The term of the last committed entry, if there is one above the base.
-    pub fn committed_term(&self) -> Option<Term> {
-        self.history.last().map(|seen| seen.entry.term)
-    }
-
     /// The last committed membership.
     pub fn membership(&self) -> &Membership {
         self.history.last().map_or(&self.start.1, |seen| &seen.membership)
@@ -212,7 +207,10 @@ impl Checkers {
                 return broken("I3", format!("a snapshot at {index}, which was never committed"));
             };
             if seen.entry.term != snapshot.end.term {
-                return broken("I3", format!("snapshot {:?} where term is {}", snapshot.end, seen.entry.term));
+                return broken(
+                    "I3",
+                    format!("snapshot {:?} where term is {}", snapshot.end, seen.entry.term),
+                );
             }
             (seen.digest, &seen.membership)
         };

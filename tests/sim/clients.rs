@@ -36,15 +36,7 @@ struct Current {
 impl Client {
     /// One that has not asked anything yet.
     pub fn new(number: usize) -> Client {
-        Client {
-            number,
-            turn: 0,
-            values: 0,
-            current: None,
-            script: None,
-            outcome: None,
-            acknowledged: 0,
-        }
+        Client { number, turn: 0, values: 0, current: None, script: None, outcome: None, acknowledged: 0 }
     }
 
     /// Forgets what it waits for.
@@ -149,7 +141,9 @@ impl World {
         if h.core.is_none() || h.paused {
             return Ok(());
         }
-        self.trace.line(self.now, || format!("{} is asked: {}", trace::name(node_id(host)), request.text));
+        self.trace.line(self.now, || {
+            format!("{} is asked: {}", trace::name(node_id(host)), trace::short(&request.text))
+        });
         if h.role.me {
             if self.options.suppress
                 && let Some(told) = h.app.done.get(&request.id).copied()

@@ -36,6 +36,8 @@ pub enum Fault {
     Heal,
     /// A disk is so many times slower, for so long.
     SlowDisk(usize, u64, u64),
+    /// A disk is as it should be.
+    DiskWell(usize),
     /// A disk fails for so long.
     FailDisk(usize, u64),
     /// A process dies, loses `state/`, and starts again after so long.
@@ -83,6 +85,7 @@ impl World {
                 self.hosts[host].disk.slow = factor.max(1);
                 self.after(time, Event::DiskWell { host });
             }
+            Fault::DiskWell(host) => self.disk_well(host)?,
             Fault::FailDisk(host, time) => {
                 if !self.hosts[host].disk.failing {
                     self.hosts[host].disk.failing = true;
@@ -187,9 +190,7 @@ impl World {
                 let parts = 2 + self.rng.below(2);
                 Fault::Groups((0..self.hosts.len()).map(|_| self.rng.below(parts)).collect())
             }
-            Kind::Isolate => {
-                Fault::Groups((0..self.hosts.len()).map(|h| u64::from(h == host)).collect())
-            }
+            Kind::Isolate => Fault::Groups((0..self.hosts.len()).map(|h| u64::from(h == host)).collect()),
             Kind::OneWay | Kind::CutLink if host == other => return None,
             Kind::OneWay => Fault::OneWay(host, other),
             Kind::CutLink => Fault::CutLink(host, other),
