@@ -26,6 +26,13 @@ pub const DEFAULT_TIMEOUT: Span = Span::from_secs(10);
 /// No check is probed more often than this: a typing slip must not become a flood.
 pub const SHORTEST_INTERVAL: Span = Span::from_secs(1);
 
+/// The status that means up unless told otherwise.
+pub const DEFAULT_STATUS: u16 = 200;
+/// A mail to more than this many is a mailing list's work.
+pub const MOST_RECIPIENTS: usize = 100;
+/// The longest template, bytes.
+pub const LONGEST_TEMPLATE: usize = 64 * 1024;
+
 /// The replicated configuration: everything that is in `cluster.yaml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,23 +86,26 @@ impl Settings {
     /// # Errors
     /// A sentence that names the setting and the rule.
     pub fn validate(&self) -> Result<(), String> {
+        self.fault().map_or(Ok(()), |(field, why)| Err(format!("{field} {why}")))
+    }
+
+    /// The field that breaks a rule, and the rule.
+    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
         if self.heartbeat.millis() < 20 {
-            return Err(format!("heartbeat {} is too short (20ms at least)", self.heartbeat));
+            return Some(("heartbeat", format!("{} is too short (20ms at least)", self.heartbeat)));
         }
         if self.dead_after.millis() < 3 * self.heartbeat.millis() {
-            return Err(format!(
-                "dead_after {} must be at least three heartbeats ({})",
-                self.dead_after,
-                Span::from_millis(3 * self.heartbeat.millis())
-            ));
+            let least = Span::from_millis(3 * self.heartbeat.millis());
+            let why = format!("{} must be at least three heartbeats ({least})", self.dead_after);
+            return Some(("dead_after", why));
         }
         if self.dead_after.millis() > 3_600_000 {
-            return Err(format!("dead_after {} is too long (1h at most)", self.dead_after));
+            return Some(("dead_after", format!("{} is too long (1h at most)", self.dead_after)));
         }
         if !(1..=100).contains(&self.hysteresis) {
-            return Err(format!("hysteresis {} is out of range (1 to 100)", self.hysteresis));
+            return Some(("hysteresis", format!("{} is out of range (1 to 100)", self.hysteresis)));
         }
-        Ok(())
+        None
     }
 }
 
@@ -331,36 +341,32 @@ impl Check {
     /// The rules within one check.
     ///
     /// # Errors
-    /// A sentence that names the field and the rule.
+    /// A sentence that names the check, the field and the rule.
     pub fn validate(&self) -> Result<(), String> {
-        let name = &self.name;
+        self.fault().map_or(Ok(()), |(_, why)| Err(format!("check {:?}: {why}", self.name.as_str())))
+    }
+
+    /// The field of the written form that breaks a rule, and the rule.
+    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
         if self.interval < SHORTEST_INTERVAL {
-            return Err(format!(
-                "check {name:?}: interval {} is too short ({SHORTEST_INTERVAL} at least)",
-                self.interval,
-                name = name.as_str()
-            ));
+            let why = format!("interval {} is too short ({SHORTEST_INTERVAL} at least)", self.interval);
+            return Some(("interval", why));
         }
         if self.timeout > self.interval {
-            return Err(format!(
-                "check {:?}: timeout {} is longer than the interval {}",
-                name.as_str(),
-                self.timeout,
-                self.interval
-            ));
+            let why = format!("timeout {} is longer than the interval {}", self.timeout, self.interval);
+            return Some(("timeout", why));
         }
         if let Target::Http { expect_status, body_match, .. } = &self.target {
             if *expect_status != 0 && !(100..=599).contains(expect_status) {
-                return Err(format!(
-                    "check {:?}: expected status {expect_status} is out of range (100 to 599, 0 for any 2xx)",
-                    name.as_str()
-                ));
+                let why =
+                    format!("expected status {expect_status} is out of range (100 to 599, 0 for any 2xx)");
+                return Some(("expect_status", why));
             }
             if body_match.as_ref().is_some_and(|m| m.is_empty() || m.len() > 4096) {
-                return Err(format!("check {:?}: body match must have 1 to 4096 bytes", name.as_str()));
+                return Some(("body_match", "body match must have 1 to 4096 bytes".to_owned()));
             }
         }
-        Ok(())
+        None
     }
 }
 
@@ -389,6 +395,31 @@ pub struct Alert {
     pub body_template: Option<String>,
     /// How messages get there.
     pub channel: Channel,
+}
+
+impl Alert {
+    /// The rules within one alert.
+    ///
+    /// # Errors
+    /// A sentence that names the alert, the field and the rule, without a secret.
+    pub fn validate(&self) -> Result<(), String> {
+        self.fault().map_or(Ok(()), |(_, why)| Err(format!("alert {:?}: {why}", self.name.as_str())))
+    }
+
+    /// The field of the written form that breaks a rule, and the rule.
+    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+        if let Some(remind) = self.remind.filter(|r| *r < SHORTEST_INTERVAL) {
+            return Some(("remind", format!("remind {remind} is too short ({SHORTEST_INTERVAL} at least)")));
+        }
+        let templates =
+            [("subject_template", &self.subject_template), ("body_template", &self.body_template)];
+        for (field, template) in templates {
+            if template.as_ref().is_some_and(|t| t.len() > LONGEST_TEMPLATE) {
+                return Some((field, format!("a template must have {LONGEST_TEMPLATE} bytes at most")));
+            }
+        }
+        self.channel.fault()
+    }
 }
 
 /// How a mail connection is protected.
@@ -446,6 +477,40 @@ impl Channel {
         match self {
             Channel::Smtp { .. } => "smtp",
             Channel::Discord { .. } => "discord",
+        }
+    }
+
+    /// The field of the written form that breaks a rule, and the rule.
+    fn fault(&self) -> Option<(&'static str, String)> {
+        match self {
+            Channel::Smtp { port, user, password, to, ca_pem, .. } => {
+                let broken = |text: &str| text.is_empty() || text.chars().any(char::is_control);
+                if *port == 0 {
+                    return Some(("smtp_port", "the port must be 1 to 65535".to_owned()));
+                }
+                if !(1..=MOST_RECIPIENTS).contains(&to.len()) {
+                    return Some(("smtp_to", format!("want 1 to {MOST_RECIPIENTS} recipients")));
+                }
+                if user.as_deref().is_some_and(broken) {
+                    return Some(("smtp_user", "the user must be one line of text".to_owned()));
+                }
+                if password.as_ref().is_some_and(|p| broken(p.reveal())) {
+                    return Some(("smtp_password", "the password must be one line of text".to_owned()));
+                }
+                if password.is_some() && user.is_none() {
+                    return Some(("smtp_password", "a password needs a user".to_owned()));
+                }
+                let certificates = |pem: &String| pem.contains("-----BEGIN CERTIFICATE-----");
+                if !ca_pem.as_ref().is_none_or(certificates) {
+                    return Some(("smtp_ca_pem", "there is no certificate (PEM) in it".to_owned()));
+                }
+                None
+            }
+            // The URL is a secret: why it is none must not show it.
+            Channel::Discord { webhook } => match webhook.reveal().parse::<Url>() {
+                Ok(_) => None,
+                Err(_) => Some(("discord_webhook", "the webhook is not an http or https URL".to_owned())),
+            },
         }
     }
 

@@ -35,7 +35,6 @@ pub struct Core {
     pub blank: Option<BlankPart>,
     pub timing: Timing,
     pub now: Mono,
-    pub started: Mono,
     /// Promised to a master that was heard: no vote for anybody else until then. Absolute, so that
     /// a change of dead-after takes nothing back.
     pub hold_until: Mono,
@@ -76,7 +75,6 @@ impl Core {
             blank: None,
             timing,
             now,
-            started: now,
             hold_until: Mono(0),
             free_from: if others { now + timing.dead_after } else { now },
             campaign_from: now,

@@ -100,9 +100,18 @@ impl Node {
     /// Whether this node is master and a majority is known to follow it, at `now` (I1).
     #[must_use]
     pub fn may_act(&self, now: Mono) -> bool {
-        let Part::Master(m) = &self.part else { return false };
-        let leased = now < m.lease(&self.core) || !self.core.lesions.holds(Rule::LeaseCheck);
-        m.ready(&self.core) && leased && self.core.disk_works
+        now < self.acts_until()
+    }
+
+    /// Until when it may act as master unless answers extend it; [`Mono`] zero when it may not.
+    #[must_use]
+    pub fn acts_until(&self) -> Mono {
+        match &self.part {
+            Part::Master(m) if m.ready(&self.core) && self.core.disk_works => {
+                if self.core.lesions.holds(Rule::LeaseCheck) { m.lease(&self.core) } else { Mono::FAR }
+            }
+            _ => Mono(0),
+        }
     }
 
     /// What it knows.
@@ -122,6 +131,13 @@ impl Node {
             counts: core.is_voter(),
             blank: core.blank.is_some(),
         }
+    }
+
+    /// Whom a peer hears, by its own word; `None` when it has not said so, or is not live.
+    #[must_use]
+    pub fn heard_by(&self, peer: NodeId) -> Option<&BTreeSet<NodeId>> {
+        let core = &self.core;
+        core.liveness.contact(peer).filter(|_| core.is_live(peer)).map(|c| &c.hears)
     }
 
     /// Whom this node speaks to.

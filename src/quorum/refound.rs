@@ -98,10 +98,10 @@ impl Refound {
         let Some(data) = core.blank.as_ref().and_then(|b| b.file.as_ref()).map(|f| f.data.clone()) else {
             return false;
         };
-        core.note(format!(
-            "no member has any state left: starting again from config version {}",
-            known.version
-        ));
+        core.note(match known.members.len() {
+            1 => format!("no state yet: starting as a cluster of one, config version {}", known.version),
+            _ => format!("no member has any state left: starting again from config version {}", known.version),
+        });
         core.term = self.term;
         core.vote = Some(core.me);
         core.knew_master = false;

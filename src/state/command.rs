@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Wall;
 use crate::base::id::{AlertId, CheckId, NodeId};
 use crate::base::units::{HostPort, Span};
-use crate::config::{Alert, Channel, Check, Name, Peer, Settings, Target};
-use crate::verdict::Transition;
+pub use crate::config::diff::Edit as ItemEdit;
+use crate::config::{Alert, Channel, Check, Name, Peer, Target};
+use crate::verdict::{Transition, Verdict};
 
 /// One command: who said it when, and what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,7 @@ pub struct Command {
 /// What a command says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[allow(clippy::large_enum_variant)] // one at a time passes by; a box would only be in the way
 pub enum Body {
     /// Change the configuration.
     Change(Change),
@@ -55,10 +57,80 @@ pub enum Body {
         /// Why: a permanent refusal, or 24 h of trying.
         why: String,
     },
+    /// Owe a message that is marked as a test.
+    Test(TestOf),
+    /// Send nothing about a check, or about any, for a while; verdicts go on.
+    Silence {
+        /// Which check; all when none.
+        check: Option<CheckId>,
+        /// For how long from [`Command::at`].
+        length: Span,
+        /// Why, for the listing; may be empty.
+        reason: String,
+    },
+    /// A silence ends: an operator says so, or the master because its time has come.
+    EndSilence {
+        /// Which.
+        id: SilenceId,
+    },
+    /// Time to repeat DOWN: from the master.
+    Remind {
+        /// What is due.
+        due: Vec<Reminder>,
+    },
+}
+
+/// What a test message is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TestOf {
+    /// One alert, enabled or not.
+    Alert(AlertId),
+    /// A check, as if it had changed to `to`, at all alerts that it would owe.
+    Check {
+        /// Which.
+        id: CheckId,
+        /// [`Verdict::Down`] or [`Verdict::Up`].
+        to: Verdict,
+    },
+}
+
+/// DOWN that is to be repeated. Applied only where `nth` is the next number, so that the same one
+/// proposed twice is sent once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reminder {
+    /// Which check is still down.
+    pub check: CheckId,
+    /// Who is reminded.
+    pub alert: AlertId,
+    /// The first reminder of an outage has 1.
+    pub nth: u32,
+}
+
+/// A silence: the log index of the command that began it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SilenceId(pub u64);
+
+impl std::fmt::Display for SilenceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a command means for the membership of the quorum: the master proposes the two together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// This peer is new.
+    Add(NodeId),
+    /// This peer goes.
+    Remove(NodeId),
 }
 
 /// The names of all kinds that this build understands, as announced to peers.
-pub const KINDS: &[&str] = &["change", "hand_edit", "verdicts", "delivered", "gave_up"];
+pub const KINDS: &[&str] =
+    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "test", "silence", "end_silence", "remind"];
 
 impl Body {
     /// The name of the kind, one of [`KINDS`].
@@ -70,6 +142,40 @@ impl Body {
             Body::Verdicts { .. } => "verdicts",
             Body::Delivered { .. } => "delivered",
             Body::GaveUp { .. } => "gave_up",
+            Body::Test(_) => "test",
+            Body::Silence { .. } => "silence",
+            Body::EndSilence { .. } => "end_silence",
+            Body::Remind { .. } => "remind",
+        }
+    }
+
+    /// What the command means for the membership, if anything.
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        match self {
+            Body::Change(Change::AddPeer(peer)) => Some(Member::Add(peer.node_id)),
+            Body::Change(Change::RemovePeer(id)) => Some(Member::Remove(*id)),
+            Body::HandEdit { items } => items.iter().find_map(|item| match item {
+                ItemEdit::RemovePeer { id } => Some(Member::Remove(*id)),
+                _ => None,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody waits for the result, and may ask again under the same request id. The
+    /// others come from the master alone and are harmless when they are applied twice.
+    #[must_use]
+    pub fn has_client(&self) -> bool {
+        match self {
+            Body::Change(_)
+            | Body::HandEdit { .. }
+            | Body::Test(_)
+            | Body::Silence { .. }
+            | Body::EndSilence { .. } => true,
+            Body::Verdicts { .. } | Body::Delivered { .. } | Body::GaveUp { .. } | Body::Remind { .. } => {
+                false
+            }
         }
     }
 }
@@ -200,48 +306,6 @@ pub enum Setting {
     Hysteresis(u32),
 }
 
-/// One item before and after a hand edit: applied where the item still is (or already is again)
-/// what the editor saw; anything else is a conflict that refuses the whole edit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum ItemEdit {
-    /// A check added (`before` none), changed, or removed (`after` none).
-    Check {
-        /// As the editor found it.
-        before: Option<Check>,
-        /// As the editor left it.
-        after: Option<Check>,
-    },
-    /// Likewise an alert.
-    Alert {
-        /// As the editor found it.
-        before: Option<Alert>,
-        /// As the editor left it.
-        after: Option<Alert>,
-    },
-    /// A peer's address.
-    PeerAddress {
-        /// Which.
-        id: NodeId,
-        /// As the editor found it.
-        before: HostPort,
-        /// As the editor left it.
-        after: HostPort,
-    },
-    /// A peer removed; at most one in an edit, and it goes with `MemberChange::Remove`.
-    RemovePeer {
-        /// Which.
-        id: NodeId,
-    },
-    /// Settings.
-    Settings {
-        /// As the editor found them.
-        before: Settings,
-        /// As the editor left them.
-        after: Settings,
-    },
-}
-
 /// A message owed to a destination: from the log index of the command that made it owed, so that
 /// every node, and every later master, gives it the same name, and mail the same Message-ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -256,5 +320,71 @@ pub struct DeliveryId {
 impl std::fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.index, self.n)
+    }
+}
+
+impl std::str::FromStr for DeliveryId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<DeliveryId, String> {
+        let (index, n) = two_numbers(text).ok_or_else(|| format!("{text:?} is not a message (want 12.0)"))?;
+        Ok(DeliveryId { index, n })
+    }
+}
+
+/// `12.0` as its two numbers.
+pub(super) fn two_numbers(text: &str) -> Option<(u64, u32)> {
+    let (index, n) = text.split_once('.')?;
+    let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
+    if !digits(index) || !digits(n) {
+        return None;
+    }
+    Some((index.parse().ok()?, n.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_tells_removing_a_template_from_leaving_it() {
+        for edit in [
+            AlertEdit::default(),
+            AlertEdit { subject_template: Some(None), ..AlertEdit::default() },
+            AlertEdit { subject_template: Some(Some("x".into())), ..AlertEdit::default() },
+        ] {
+            let text = serde_json::to_string(&edit).unwrap();
+            assert_eq!(serde_json::from_str::<AlertEdit>(&text).unwrap(), edit, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_written_form_of_a_body_begins_with_its_kind() {
+        let delivery = DeliveryId { index: 1, n: 0 };
+        let check = CheckId::from_random(1);
+        for body in [
+            Body::Change(Change::RemoveCheck(check)),
+            Body::HandEdit { items: vec![] },
+            Body::Verdicts { changes: vec![] },
+            Body::Delivered { delivery },
+            Body::GaveUp { delivery, why: String::new() },
+            Body::Test(TestOf::Check { id: check, to: Verdict::Down }),
+            Body::Silence { check: None, length: Span::from_secs(1), reason: String::new() },
+            Body::EndSilence { id: SilenceId(3) },
+            Body::Remind { due: vec![] },
+        ] {
+            let text = serde_json::to_string(&body).unwrap();
+            assert!(text.starts_with(&format!("{{\"{}\"", body.kind())), "{text}");
+            assert!(KINDS.contains(&body.kind()));
+            assert_eq!(serde_json::from_str::<Body>(&text).unwrap(), body);
+        }
+    }
+
+    #[test]
+    fn ids_of_messages_survive_their_text() {
+        let id = DeliveryId { index: 12, n: 3 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "12", "12.", ".1", "+1.2", "1.2.3", "1.99999999999"] {
+            assert!(bad.parse::<DeliveryId>().is_err(), "{bad}");
+        }
     }
 }

@@ -1,2 +1,12 @@
 //! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, poll, ICMP sockets.
 #![allow(unsafe_code)]
+
+pub mod cred;
+pub mod files;
+pub mod errno;
+pub mod icmp;
+pub mod net;
+pub mod poll;
+pub mod random;
+pub mod signal;
+pub mod wait;

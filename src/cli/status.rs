@@ -1,0 +1,149 @@
+//! `qu status`: quorum, master, peers, checks, and what somebody should look at.
+
+use crate::base::text;
+use crate::verdict::Verdict;
+use crate::view::{CheckView, Filter, NoteLevel, View};
+
+use super::parse::Said;
+use super::{Failure, Session, ask, show};
+
+/// `qu status`. Prints what is known first and fails then, when there is no quorum or no master.
+pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
+    let state = match said.text("state") {
+        None => None,
+        Some("up") => Some(Verdict::Up),
+        Some("down") => Some(Verdict::Down),
+        Some(_) => Some(Verdict::Unknown),
+    };
+    let one = said.text("check").map(str::to_owned);
+    let nodes = one.is_some() || said.has("json");
+    let filter = Filter { check: one, state, limit: said.number("limit")?, nodes, no_checks: false };
+    let view = ask::view(session, filter)?;
+    if said.has("json") {
+        show::json(session, &*view)?;
+    } else {
+        session.print(&render(&view))?;
+    }
+    verdict(&view)
+}
+
+/// What the exit status says.
+fn verdict(view: &View) -> Result<(), Failure> {
+    let q = view.quorum;
+    if !q.ok {
+        return Err(Failure::NotNow(format!(
+            "no quorum ({} of {} peers live, need {})",
+            q.live, q.of, q.need
+        )));
+    }
+    match view.master {
+        Some(_) => Ok(()),
+        None => Err(Failure::NotNow("no master: an election is in progress".to_owned())),
+    }
+}
+
+/// The blocks, one blank line between them.
+pub fn render(view: &View) -> String {
+    let blocks = [Some(head(view)), Some(peers(view)), Some(checks(view)), reports(view), notes(view)];
+    blocks.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+fn head(view: &View) -> String {
+    let none = || "(none - no quorum or election in progress)".to_owned();
+    let master = view.master.map_or_else(none, |m| m.to_string());
+    format!(
+        "node       {}\nterm       {}\nmaster     {master}\nquorum     {} (need {})\nconfig ver {}\n",
+        view.node, view.term, view.quorum.ok, view.quorum.need, view.config_version
+    )
+}
+
+fn peers(view: &View) -> String {
+    let row = |p: &crate::view::PeerView| {
+        vec![p.node_id.to_string(), p.advertise.to_string(), p.live.to_string(), show::time(p.last_seen)]
+    };
+    let rows: Vec<_> = view.peers.iter().map(row).collect();
+    format!("PEERS\n{}", text::table(&["NODE_ID", "ADVERTISE", "LIVE", "LAST_SEEN"], &rows))
+}
+
+fn checks(view: &View) -> String {
+    let row = |c: &std::sync::Arc<CheckView>| {
+        vec![
+            c.id.to_string(),
+            show::cell(&c.name),
+            state(c),
+            format!("{}/{}", c.ok, c.total),
+            show::names(&c.alerts),
+            detail(c),
+        ]
+    };
+    let rows: Vec<_> = view.checks.iter().map(row).collect();
+    format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], &rows))
+}
+
+/// `up`, `down`, `unknown`, or `disabled`.
+pub fn state(check: &CheckView) -> String {
+    if check.enabled { check.state.to_string() } else { "disabled".to_owned() }
+}
+
+/// The first failing node's sentence, and which node that is.
+fn detail(check: &CheckView) -> String {
+    match (&check.detail, check.detail_node) {
+        (Some(sentence), Some(node)) => format!("{} ({})", show::safe(sentence), node.short()),
+        (sentence, _) => show::maybe(sentence.as_ref()),
+    }
+}
+
+/// Each node's own report, when one check was asked for.
+fn reports(view: &View) -> Option<String> {
+    let mut rows = Vec::new();
+    for check in view.checks.iter() {
+        for report in &check.nodes {
+            rows.push(vec![
+                report.node.to_string(),
+                show::cell(&check.name),
+                if report.ok { "ok" } else { "failed" }.to_owned(),
+                format!("{}ms", report.took_ms),
+                text::about(std::time::Duration::from_millis(report.age_ms)),
+                show::yes(report.fresh),
+                show::maybe(report.detail.as_ref()),
+            ]);
+        }
+    }
+    let head = ["NODE_ID", "CHECK", "RESULT", "TOOK", "AGE", "FRESH", "DETAIL"];
+    (!rows.is_empty()).then(|| format!("REPORTS\n{}", text::table(&head, &rows)))
+}
+
+/// What somebody should look at, one a line.
+fn notes(view: &View) -> Option<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for note in &view.notes {
+        let level = match note.level {
+            NoteLevel::Warning => "warning",
+            NoteLevel::Problem => "problem",
+        };
+        lines.push(format!("{level}: {}", show::safe(&note.text)));
+    }
+    for peer in view.peers.iter().filter(|p| !p.voter) {
+        let id = peer.node_id;
+        lines
+            .push(format!("warning: node {id} is being caught up and does not count towards the quorum yet"));
+    }
+    if view.probes.late > 0 {
+        let worst = text::about(std::time::Duration::from_millis(view.probes.worst_late_ms));
+        let late = view.probes.late;
+        lines.push(format!("warning: {late} probes of the last minute started late, by up to {worst}"));
+    }
+    for alert in view.alerts.iter().filter(|a| a.failed > 0 || a.queue > 0 && a.last_error.is_some()) {
+        let why = alert.last_error.as_ref().map_or(String::new(), |e| format!(": {}", show::safe(e)));
+        let name = show::safe(&alert.name);
+        let what = match alert.failed {
+            0 => format!("{} messages waiting", alert.queue),
+            failed => format!("{failed} messages given up, {} waiting", alert.queue),
+        };
+        lines.push(format!("warning: alert {name:?}: {what}{why}"));
+    }
+    (!lines.is_empty()).then(|| format!("NOTES\n{}\n", lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests;

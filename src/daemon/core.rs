@@ -1,0 +1,329 @@
+//! The owner thread: quorum, state and tally, and everything that waits for them.
+//!
+//! Model: one loop. It takes what its inbox has, or wakes at the next deadline, and carries out
+//! what follows. It does no I/O and waits for nothing but its inbox, so neither the slowest disk
+//! nor the deadest mail relay can cost a heartbeat. Heartbeats are produced by this loop's own
+//! deadlines, so a core that is stuck loses mastership, as it should.
+//!
+//! Its parts: `consensus.rs` (what the quorum core puts out), `changes.rs` (clients' changes),
+//! `questions.rs` (what is answered at once), `reports.rs` (probes into verdicts), `owed.rs`
+//! (alerts to be delivered), `picture.rs` (what readers see).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, select};
+
+use super::event::Event;
+use super::notify::Notify;
+use super::owed::Owed;
+use super::picture::Picture;
+use super::published::Published;
+use super::reports::Outgoing;
+use super::requests::Requests;
+use crate::base::clock::{Clock, Mono, Wall};
+use crate::base::id::{CheckId, NodeId, RequestId};
+use crate::base::rng::Rng;
+use crate::config::Cluster;
+use crate::deliver::Desk;
+use crate::log;
+use crate::probe::Prober;
+use crate::quorum::Node;
+use crate::quorum::io::{Input, Timing, Write};
+use crate::state::State;
+use crate::transport::{Hello, Links};
+use crate::verdict::{Report, Tally};
+use crate::view::View;
+
+/// Events taken before the deadlines are looked at again: a flood may not starve a heartbeat.
+const BATCH: usize = 256;
+/// An orderly stop waits this long for messages that are being delivered, and for a successor.
+const STOP_PATIENCE: Duration = Duration::from_millis(1200);
+
+/// What the core tells, and whom.
+pub struct Outside {
+    /// To the peers.
+    pub links: Links,
+    /// To the disk. Full while it fails: the rest waits in `backlog`, which is bounded by what the
+    /// quorum core lets stay uncommitted.
+    pub writes: Sender<(u64, Write)>,
+    /// Probes of this node.
+    pub prober: Prober,
+    /// Destinations.
+    pub desk: Arc<Desk>,
+    /// The newest configuration for the file thread. One place: a newer one takes it.
+    pub files: super::files::Inlet,
+    /// What readers see.
+    pub view: Arc<Published<View>>,
+    /// Until when a delivery may be begun, as monotonic nanoseconds.
+    pub may_send_until: Arc<AtomicU64>,
+    /// The service manager.
+    pub notify: Arc<Notify>,
+    /// Set when the core leaves its loop.
+    pub ending: Arc<AtomicBool>,
+}
+
+/// What is known of a peer beyond the quorum core's liveness.
+#[derive(Clone, Debug, Default)]
+pub struct PeerKnown {
+    /// What it said of itself.
+    pub hello: Option<Hello>,
+    /// Its wall clock minus ours when it said so, milliseconds.
+    pub offset_ms: Option<i64>,
+    /// When it was last heard.
+    pub seen: Option<Wall>,
+}
+
+/// The owner of everything that is decided.
+pub struct Core {
+    pub(super) me: NodeId,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rng: Rng,
+    pub(super) node: Node,
+    /// None on a node that has no state of its cluster yet.
+    pub(super) state: Option<State>,
+    pub(super) tally: Tally,
+    pub(super) requests: Requests,
+    /// Verdicts proposed by this master, by request.
+    pub(super) proposed: BTreeMap<RequestId, Vec<CheckId>>,
+    pub(super) outgoing: Outgoing,
+    pub(super) owed: Owed,
+    pub(super) picture: Picture,
+    pub(super) peers: BTreeMap<NodeId, PeerKnown>,
+    pub(super) backlog: VecDeque<(u64, Write)>,
+    pub(super) inputs: VecDeque<Input>,
+    pub(super) out: Outside,
+    pub(super) joining: super::joining::Joining,
+    /// Bytes of commands applied since the last snapshot.
+    pub(super) log_bytes: usize,
+    pub(super) snapshot_bytes: usize,
+    pub(super) acting: bool,
+    pub(super) started: Mono,
+    fatal: Option<String>,
+    stopping: Option<Mono>,
+    stop_at: Mono,
+    alive_at: Mono,
+}
+
+/// What a core starts with.
+pub struct Start {
+    /// This node.
+    pub me: NodeId,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// For ids.
+    pub seed: u64,
+    /// The quorum core, as the disk remembers it.
+    pub node: Node,
+    /// What this node is, for joins.
+    pub joining: super::joining::Joining,
+    /// Everybody else.
+    pub out: Outside,
+}
+
+impl Core {
+    /// Puts it together; nothing happens yet.
+    #[must_use]
+    pub fn new(start: Start) -> Core {
+        let now = start.clock.mono();
+        let nobody = super::start::nobody(start.joining.cluster);
+        Core {
+            me: start.me,
+            rng: Rng::new(start.seed),
+            node: start.node,
+            state: None,
+            tally: Tally::new(now, &nobody),
+            requests: Requests::default(),
+            proposed: BTreeMap::new(),
+            outgoing: Outgoing::default(),
+            owed: Owed::default(),
+            picture: Picture::new(now),
+            peers: BTreeMap::new(),
+            backlog: VecDeque::new(),
+            inputs: VecDeque::new(),
+            out: start.out,
+            joining: start.joining,
+            log_bytes: 0,
+            snapshot_bytes: 0,
+            acting: false,
+            started: now,
+            fatal: None,
+            stopping: None,
+            stop_at: Mono::FAR,
+            alive_at: now,
+            clock: start.clock,
+        }
+    }
+
+    /// Turns until it is told to stop, or must. True when the node is to start anew as a member of
+    /// another cluster.
+    ///
+    /// # Errors
+    /// Why it cannot go on: one line, for the log and the exit status.
+    pub fn run(mut self, inbox: &Receiver<Event>, reports: &Receiver<Report>) -> Result<bool, String> {
+        self.drive(Input::Tick);
+        while self.fatal.is_none() && !self.is_stopped() {
+            let wait = self.next_deadline().since(self.clock.mono());
+            select! {
+                recv(inbox) -> event => match event {
+                    Ok(event) => self.on_event(event),
+                    Err(_) => break,
+                },
+                recv(reports) -> report => if let Ok(report) = report { self.on_own_report(report) },
+                default(wait) => {}
+            }
+            for _ in 0..BATCH {
+                match (inbox.try_recv(), reports.try_recv()) {
+                    (Err(_), Err(_)) => break,
+                    (event, report) => {
+                        event.into_iter().for_each(|e| self.on_event(e));
+                        report.into_iter().for_each(|r| self.on_own_report(r));
+                    }
+                }
+            }
+            self.on_time();
+        }
+        self.out.ending.store(true, Ordering::Release);
+        self.out.may_send_until.store(0, Ordering::Release);
+        self.out.links.stop();
+        self.out.prober.stop();
+        self.out.desk.stop();
+        match self.fatal {
+            Some(why) => Err(why),
+            None => Ok(self.joining.restart),
+        }
+    }
+
+    /// This node cannot go on: everything ends.
+    pub(super) fn fatal(&mut self, why: String) {
+        log!(Error, "core", why.clone());
+        self.fatal.get_or_insert(why);
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Peer(event) => self.on_peer(event),
+            Event::Store(event) => self.on_store(event),
+            Event::Ask { request, reply } => self.on_ask(request, reply),
+            Event::Propose { id, body, reply } => self.begin(id, body, reply),
+            Event::HandEdit { items, reply } => {
+                let id = self.new_request();
+                self.begin(id, crate::state::command::Body::HandEdit { items }, reply);
+            }
+            Event::Delivery(outcome) => self.on_delivery(outcome),
+            Event::MakeOffer { reply } => self.on_make_offer(&reply),
+            Event::Consider { offer, reply } => self.on_consider(*offer, &reply),
+            Event::Note { about, text } => self.picture.note(about, text),
+            Event::MakeTest { ask, reply } => self.on_make_test(&ask, &reply),
+            Event::Stop => self.on_stop(),
+        }
+    }
+
+    /// Everything that time alone brings about.
+    fn on_time(&mut self) {
+        let now = self.clock.mono();
+        if self.node.deadline() <= now {
+            self.drive(Input::Tick);
+        }
+        if now >= self.stop_at {
+            self.on_stop();
+        }
+        self.watch_acting(now);
+        self.flush_reports(now);
+        self.propose_verdicts(now);
+        self.propose_due();
+        self.try_requests(now);
+        self.publish(now);
+        if let Some(every) = self.out.notify.watchdog
+            && now >= self.alive_at
+        {
+            self.out.notify.alive();
+            self.alive_at = now + every;
+        }
+    }
+
+    fn next_deadline(&self) -> Mono {
+        let mut next = self.node.deadline();
+        next = next.min(self.requests.next_deadline());
+        next = next.min(self.outgoing.flush_at()).min(self.picture.publish_at());
+        if self.acting {
+            next = next.min(self.tally.next_deadline()).min(self.owed.next_deadline());
+        }
+        if self.out.notify.watchdog.is_some() {
+            next = next.min(self.alive_at);
+        }
+        next = next.min(self.stop_at);
+        // A stop looks often whether it is done.
+        if self.stopping.is_some() { next.min(self.clock.mono() + Duration::from_millis(10)) } else { next }
+    }
+
+    /// Mastership that may be acted on begins or ends.
+    fn watch_acting(&mut self, now: Mono) {
+        let until = if self.stopping.is_some() { Mono(0) } else { self.node.acts_until() };
+        self.out.may_send_until.store(until.0, Ordering::Release);
+        let acting = now < until;
+        if acting != self.acting {
+            self.acting = acting;
+            if acting {
+                self.owed.begin(now, self.timing().heartbeat * 2);
+            } else {
+                self.out.desk.stop_all();
+            }
+            self.picture.all_changed();
+        }
+        self.offer_owed(now);
+    }
+
+    /// Stops in a moment.
+    pub(super) fn stop_after(&mut self, pause: Duration) {
+        self.stop_at = self.clock.mono() + pause;
+    }
+
+    fn on_stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        log!(Info, "core", "stopping");
+        self.out.notify.stopping();
+        self.stop_at = Mono::FAR;
+        self.stopping = Some(self.clock.mono() + STOP_PATIENCE);
+    }
+
+    /// An orderly stop: deliveries that are under way end and are recorded, the role goes to
+    /// somebody else, then the loop ends. Bounded in time.
+    fn is_stopped(&mut self) -> bool {
+        let Some(until) = self.stopping else { return false };
+        let now = self.clock.mono();
+        if now >= until {
+            return true;
+        }
+        if self.out.desk.is_busy() || self.requests.has_own() {
+            return false;
+        }
+        let status = self.node.status();
+        if !status.role.me || status.membership.voters.len() <= 1 {
+            return self.backlog.is_empty();
+        }
+        self.drive(Input::HandOver { to: None });
+        !self.node.status().role.me
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    pub(super) fn new_request(&mut self) -> RequestId {
+        RequestId::from_random(self.rng.next_u128())
+    }
+
+    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.state.as_ref().map(State::cluster)
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        let settings = self.cluster().map(|c| c.settings).unwrap_or_default();
+        super::start::timing(&settings)
+    }
+}

@@ -1,0 +1,180 @@
+//! Where other threads come to the core: the control socket's connections, and strangers that want
+//! to add this node. What takes long (dialling a new node, trying a destination) is done here, in
+//! the thread that asks, never in the core's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::event::Event;
+use crate::base::clock::Clock;
+use crate::base::id::{NodeId, RequestId};
+use crate::base::units::HostPort;
+use crate::config::{Peer, Secret};
+use crate::control::message::{Ask, Done, Reply, Request};
+use crate::control::server::{Caller, Desk as Counter};
+use crate::deliver::Desk;
+use crate::identity::Fingerprint;
+use crate::state::command::{Body, Change};
+use crate::transport::asker;
+use crate::transport::join::{Introduction, JoinDesk, Offer};
+use crate::transport::tls::Tls;
+
+/// Callers wait for 12 s, changes are tried for 10.
+const PATIENCE: Duration = Duration::from_secs(11);
+/// A stranger's question is answered from memory.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// The control socket's side.
+pub struct Control {
+    /// To the core.
+    pub core: Sender<Event>,
+    /// For tests of destinations.
+    pub desk: Arc<Desk>,
+    /// For dialling new nodes.
+    pub tls: Tls,
+    /// What both sides must know.
+    pub secret: Secret,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+fn stopping() -> Reply {
+    Reply::TryAgain { text: "this node is stopping: ask again in a moment, or another node".to_owned() }
+}
+
+fn late() -> Reply {
+    Reply::Unsure {
+        text: "no answer from the core of this daemon: see its log, and look before asking again".to_owned(),
+    }
+}
+
+impl Counter for Control {
+    fn ask(&self, _who: &Caller, request: Request) -> Reply {
+        match &request.ask {
+            Ask::NodeProbe { address } => self.meet(address),
+            Ask::NodeAdd { address, node, fingerprint } => self.add(request.id, address, *node, *fingerprint),
+            Ask::TestAlert { .. } | Ask::TestCheck { .. } => self.test(&request.ask),
+            _ => {
+                let (reply, answer) = bounded(1);
+                let event = Event::Ask { request, reply };
+                if self.core.send_timeout(event, AT_ONCE).is_err() {
+                    return stopping();
+                }
+                answer.recv_timeout(PATIENCE).unwrap_or_else(|_| late())
+            }
+        }
+    }
+}
+
+impl Control {
+    fn meet(&self, address: &HostPort) -> Reply {
+        match asker::identify(&self.tls, self.clock.as_ref(), address) {
+            Ok(met) => Reply::Met { node: met.introduction.node_id, fingerprint: met.fingerprint },
+            Err(e) => Reply::refused(e.to_string()),
+        }
+    }
+
+    /// Adds a node in two steps that can be repeated: it agrees to become a member, then the
+    /// cluster commits it.
+    fn add(&self, id: RequestId, address: &HostPort, node: NodeId, key: Fingerprint) -> Reply {
+        let (reply, made) = bounded(1);
+        if self.core.send_timeout(Event::MakeOffer { reply }, AT_ONCE).is_err() {
+            return stopping();
+        }
+        let Ok(offer) = made.recv_timeout(AT_ONCE) else {
+            let text = "this node has no state of its cluster yet: it cannot add another";
+            return Reply::NoQuorum { text: text.to_owned() };
+        };
+        if offer.peers.iter().any(|p| p.node_id == node) {
+            return Reply::refused(format!("node {node} is a peer already (see qu node list)"));
+        }
+        let met = match asker::ask(&self.tls, self.clock.as_ref(), address, key, &self.secret, offer) {
+            Ok(met) => met,
+            Err(e) => return Reply::refused(e.to_string()),
+        };
+        if met.introduction.node_id != node {
+            let found = met.introduction.node_id;
+            return Reply::refused(format!(
+                "{address} says now that it is {found}, not {node}: nothing was changed"
+            ));
+        }
+        let peer = Peer {
+            node_id: node,
+            advertise: met.introduction.advertise,
+            fingerprint: met.fingerprint,
+            cert_pem: met.cert_pem,
+        };
+        let (reply, answer) = bounded(1);
+        let event = Event::Propose { id, body: Body::Change(Change::AddPeer(peer)), reply };
+        if self.core.send_timeout(event, AT_ONCE).is_err() {
+            return stopping();
+        }
+        answer.recv_timeout(PATIENCE).unwrap_or_else(|_| late())
+    }
+
+    /// One attempt for each destination, from here, beside the queues.
+    fn test(&self, ask: &Ask) -> Reply {
+        let (reply, made) = bounded(1);
+        if self.core.send_timeout(Event::MakeTest { ask: ask.clone(), reply }, AT_ONCE).is_err() {
+            return stopping();
+        }
+        let trials = match made.recv_timeout(AT_ONCE) {
+            Ok(Ok(trials)) => trials,
+            Ok(Err(why)) => return Reply::refused(why),
+            Err(_) => return late(),
+        };
+        let deadline = self.clock.mono() + PATIENCE;
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        let waiting: Vec<_> = trials
+            .into_iter()
+            .map(|(alert, facts)| {
+                let (tell, outcome) = bounded(1);
+                self.desk.test(&alert, facts, tell);
+                (alert, outcome)
+            })
+            .collect();
+        for (alert, outcome) in waiting {
+            let left = deadline.since(self.clock.mono());
+            match outcome.recv_timeout(left) {
+                Ok(Ok(note)) => good.push(match note {
+                    Some(note) => format!("{} ({note})", alert.name),
+                    None => alert.name.to_string(),
+                }),
+                Ok(Err(why)) => bad.push(format!("{}: {why}", alert.name)),
+                Err(_) => bad.push(format!("{}: no answer within {}s", alert.name, PATIENCE.as_secs())),
+            }
+        }
+        if bad.is_empty() {
+            Reply::Done(Done {
+                text: format!("test message accepted by {}", good.join(", ")),
+                ..Done::default()
+            })
+        } else {
+            Reply::refused(format!("test message not accepted by {}", bad.join("; ")))
+        }
+    }
+}
+
+/// The strangers' side.
+pub struct Door {
+    /// To the core.
+    pub core: Sender<Event>,
+    /// What this node is, told without asking the core.
+    pub introduction: Introduction,
+}
+
+impl JoinDesk for Door {
+    fn introduce(&self) -> Introduction {
+        self.introduction.clone()
+    }
+
+    fn consider(&self, offer: Offer) -> Result<(), String> {
+        let (reply, answer) = bounded(1);
+        let busy = || "it is starting or stopping, try again in a moment".to_owned();
+        let event = Event::Consider { offer: Box::new(offer), reply };
+        self.core.send_timeout(event, AT_ONCE).map_err(|_| busy())?;
+        answer.recv_timeout(AT_ONCE).map_err(|_| busy())?
+    }
+}

@@ -1,0 +1,68 @@
+//! What an applied entry causes outside the state, on every node alike.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use crate::config::Cluster;
+use crate::log;
+use crate::quorum::io::Input;
+use crate::state::command::Command;
+use crate::state::{Effects, Settled};
+
+impl Core {
+    /// One entry was applied.
+    pub(super) fn carry_out_effects(&mut self, command: Option<&Command>, effects: &Effects) {
+        for changed in &effects.transitions {
+            let silenced = if changed.silenced { " (silenced)" } else { "" };
+            let sentence = format!("verdict {} -> {}{silenced}", changed.from, changed.to);
+            log!(Info, "verdict", sentence, check = changed.name, id = changed.check);
+            self.tally.clear(changed.check);
+            self.picture.verdict_changed(changed.check);
+        }
+        for (delivery, how) in &effects.settled {
+            if let Settled::GaveUp(why) = how {
+                log!(Error, "deliver", "a message was given up", message = delivery, why = why);
+            }
+        }
+        if !effects.queues.is_empty() {
+            self.owed.changed(effects.queues.iter().copied());
+            self.picture.alerts_changed();
+        }
+        if effects.config_changed() {
+            let by = command.map(|c| c.by.short()).unwrap_or_default();
+            if let Some(cluster) = self.cluster().cloned() {
+                log!(Info, "config", "configuration changed", version = cluster.version, by = by);
+                self.follow_config(&cluster);
+            }
+        }
+    }
+
+    /// The state is another one altogether: everything outside follows it.
+    pub(super) fn after_restore(&mut self) {
+        if let Some(cluster) = self.cluster().cloned() {
+            self.follow_config(&cluster);
+        }
+        self.owed.changed(
+            self.cluster().map(|c| c.alerts.keys().copied().collect::<Vec<_>>()).unwrap_or_default(),
+        );
+        self.requests.retry_all(self.clock.mono());
+    }
+
+    /// Files, links, probes, timing and the tally as the configuration says.
+    fn follow_config(&mut self, cluster: &Arc<Cluster>) {
+        let now = self.clock.mono();
+        self.joining.cluster = cluster.id;
+        self.out.files.put(Arc::clone(cluster));
+        match super::start::trust_of(cluster, self.me) {
+            Ok(trust) => self.out.links.set_peers(cluster.id, Arc::new(trust)),
+            Err(e) => return self.fatal(format!("the peers of the configuration: {e}")),
+        }
+        self.out.prober.set_checks(cluster.checks.values().cloned().collect());
+        self.out.desk.set_alerts(&cluster.alerts);
+        self.tally.configure(now, cluster);
+        self.outgoing.retain(|id| cluster.checks.contains_key(id));
+        self.peers.retain(|id, _| cluster.peers.contains_key(id));
+        self.inputs.push_back(Input::Timing(super::start::timing(&cluster.settings)));
+        self.picture.config_changed();
+    }
+}

@@ -1,0 +1,74 @@
+//! Everything that the core can be told by another thread.
+
+use crossbeam_channel::Sender;
+
+use super::questions::Trial;
+use crate::base::id::RequestId;
+use crate::config::diff::Edit;
+use crate::control::message::{Ask, Reply, Request};
+use crate::deliver;
+use crate::state::command::Body;
+use crate::store;
+use crate::transport;
+use crate::transport::join::Offer;
+
+/// One thing to be told.
+pub enum Event {
+    /// From a link.
+    Peer(transport::Event),
+    /// From the disk.
+    Store(store::Event),
+    /// From the control socket.
+    Ask {
+        /// What is asked.
+        request: Request,
+        /// Room for one answer.
+        reply: Sender<Reply>,
+    },
+    /// A change that another thread of this daemon has prepared: a peer that joined.
+    Propose {
+        /// Applied once under this.
+        id: RequestId,
+        /// What.
+        body: Body,
+        /// Room for one answer.
+        reply: Sender<Reply>,
+    },
+    /// Somebody edited `cluster.yaml`; conflicts were looked for already.
+    HandEdit {
+        /// What the edit did.
+        items: Vec<Edit>,
+        /// Room for one answer.
+        reply: Sender<Reply>,
+    },
+    /// What became of a message.
+    Delivery(deliver::DeliveryOutcome),
+    /// What is to be offered to a node that is being added.
+    MakeOffer {
+        /// Room for one answer.
+        reply: Sender<Offer>,
+    },
+    /// A cluster wants to take this node in.
+    Consider {
+        /// Who, and with whom.
+        offer: Box<Offer>,
+        /// Room for one answer.
+        reply: Sender<Result<(), String>>,
+    },
+    /// The messages that a test sends.
+    MakeTest {
+        /// Which test.
+        ask: Ask,
+        /// Room for one answer.
+        reply: Sender<Result<Vec<Trial>, String>>,
+    },
+    /// Something that an operator should see in `qu status` until it is withdrawn (no text).
+    Note {
+        /// One note for each.
+        about: &'static str,
+        /// The sentence.
+        text: Option<String>,
+    },
+    /// End in order.
+    Stop,
+}

@@ -1,0 +1,366 @@
+//! The one thread that touches `cluster.yaml` and `trust.yaml`: it writes what was committed, and
+//! notices what somebody edited.
+//!
+//! Model: the thread knows the bytes that it wrote last. Bytes that differ are somebody's edit,
+//! based on the version that the file itself names. An edit is looked at when the file has rested
+//! for a moment (editors write in several steps), turned into edits of single items, and
+//! committed as one change; the committed result is then written over it. What cannot be committed
+//! for good is kept beside the file as `cluster.yaml.rejected-<time>`; what cannot be *read* is left
+//! alone until the next save; without a quorum the edit waits in the file.
+//!
+//! A committed configuration is never written over an edit that was not looked at.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use super::event::Event;
+use crate::base::clock::Clock;
+use crate::base::rng::Rng;
+use crate::base::{file, text};
+use crate::config::diff::differences;
+use crate::config::merge::{self, History};
+use crate::config::paths::Paths;
+use crate::config::{Cluster, trust, write, yaml};
+use crate::control::message::Reply;
+use crate::log;
+
+/// How often the file is looked at.
+const POLL: Duration = Duration::from_millis(1000);
+/// A file that changed this lately may not be whole yet.
+const REST: Duration = Duration::from_millis(500);
+/// The largest file that is read, bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+/// How long an edit's commit is waited for.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// Where committed configurations come in: a newer one takes the place of one not written yet.
+#[derive(Clone)]
+pub struct Inlet {
+    newest: Newest,
+    wake: Sender<()>,
+}
+
+type Newest = Arc<Mutex<Option<Arc<Cluster>>>>;
+
+/// The thread's end of an [`Inlet`].
+pub struct Outlet {
+    newest: Newest,
+    woken: Receiver<()>,
+}
+
+impl Inlet {
+    /// The inlet, and what wakes the thread. One place: it says "look", not what.
+    #[must_use]
+    pub fn new() -> (Inlet, Outlet) {
+        let (wake, woken) = bounded(1);
+        let newest = Newest::default();
+        (Inlet { newest: Arc::clone(&newest), wake }, Outlet { newest, woken })
+    }
+
+    /// This is committed.
+    pub fn put(&self, cluster: Arc<Cluster>) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
+        if let Err(TrySendError::Disconnected(())) = self.wake.try_send(()) {
+            log!(Error, "files", "cluster.yaml is not written any more: its thread has ended");
+        }
+    }
+}
+
+impl Outlet {
+    fn take(&self) -> Option<Arc<Cluster>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What the file looked like: changed, if this differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    modified_ns: i128,
+    length: u64,
+    inode: u64,
+}
+
+/// The thread.
+pub struct Files {
+    paths: Paths,
+    me: crate::base::id::NodeId,
+    clock: Arc<dyn Clock>,
+    core: Sender<Event>,
+    outlet: Outlet,
+    rng: Rng,
+    /// What was written last, and what it said.
+    ours: Option<(String, Arc<Cluster>)>,
+    history: History,
+    /// The look that was dealt with.
+    seen: Option<Look>,
+    /// What was seen then is an edit that cannot be read; it stays until the next save.
+    unreadable: bool,
+    /// Committed, and not written yet.
+    waiting: Option<Arc<Cluster>>,
+    write_failed: bool,
+}
+
+/// What an edit came to.
+enum Judged {
+    /// It is ours, or says nothing new.
+    Nothing,
+    /// It is committed, or refused for good: the committed configuration is to be written.
+    Done,
+    /// It cannot be judged now: it stays in the file, and is looked at again.
+    Later,
+    /// It cannot be read: it stays until the next save.
+    Unreadable,
+}
+
+impl Files {
+    /// Nothing happens yet.
+    #[must_use]
+    pub fn new(
+        paths: Paths,
+        me: crate::base::id::NodeId,
+        clock: Arc<dyn Clock>,
+        core: Sender<Event>,
+        outlet: Outlet,
+        seed: u64,
+    ) -> Files {
+        Files {
+            paths,
+            me,
+            clock,
+            core,
+            outlet,
+            rng: Rng::new(seed),
+            ours: None,
+            history: History::default(),
+            seen: None,
+            unreadable: false,
+            waiting: None,
+            write_failed: false,
+        }
+    }
+
+    /// What the file said when the daemon stopped, so that an edit made since then is recognised.
+    pub fn remember(&mut self, committed: &Arc<Cluster>) {
+        self.ours = Some((write::to_yaml(committed), Arc::clone(committed)));
+        self.history.push(Arc::clone(committed));
+    }
+
+    /// Until the core is gone.
+    pub fn run(mut self) {
+        loop {
+            match self.outlet.woken.recv_timeout(POLL) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Some(cluster) = self.outlet.take() {
+                self.history.push(Arc::clone(&cluster));
+                self.waiting = Some(cluster);
+            }
+            match self.judge() {
+                Judged::Later | Judged::Unreadable => continue,
+                Judged::Done | Judged::Nothing => {}
+            }
+            self.write_waiting();
+        }
+    }
+
+    fn look(&self) -> io::Result<Look> {
+        let m = fs::metadata(self.paths.cluster_yaml())?;
+        let modified_ns = i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec());
+        Ok(Look { modified_ns, length: m.len(), inode: m.ino() })
+    }
+
+    /// Looks whether somebody has edited the file, and deals with it.
+    fn judge(&mut self) -> Judged {
+        let look = match self.look() {
+            Ok(look) => look,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                if self.ours.is_some() && self.waiting.is_none() {
+                    log!(Warn, "files", "cluster.yaml is gone: it is written again");
+                    self.waiting = self.ours.as_ref().map(|(_, c)| Arc::clone(c));
+                }
+                self.ours = None;
+                return Judged::Nothing;
+            }
+            Err(e) => {
+                log!(Warn, "files", "cluster.yaml cannot be looked at", why = e);
+                return Judged::Later;
+            }
+        };
+        if self.seen == Some(look) || self.ours.is_none() {
+            return if self.unreadable { Judged::Unreadable } else { Judged::Nothing };
+        }
+        let now_ns = i128::from(self.clock.wall().0) * 1_000_000;
+        let rested = now_ns - look.modified_ns;
+        if (0..i128::try_from(REST.as_nanos()).unwrap_or(0)).contains(&rested) {
+            return Judged::Later;
+        }
+        let text = match file::read_text(&self.paths.cluster_yaml(), LARGEST) {
+            Ok(text) => text,
+            Err(e) => {
+                self.seen = Some(look);
+                self.unreadable = true;
+                log!(
+                    Error,
+                    "files",
+                    "an edit of cluster.yaml cannot be read: left alone until the next save",
+                    why = text::chain(&e)
+                );
+                return Judged::Unreadable;
+            }
+        };
+        // Changed again while it was read: later.
+        if self.look().ok() != Some(look) {
+            return Judged::Later;
+        }
+        if self.ours.as_ref().is_some_and(|(ours, _)| *ours == text) {
+            self.seen = Some(look);
+            self.unreadable = false;
+            return Judged::Nothing;
+        }
+        let judged = self.judge_text(&text);
+        self.unreadable = matches!(judged, Judged::Unreadable);
+        if !matches!(judged, Judged::Later) {
+            self.seen = Some(look);
+        }
+        judged
+    }
+
+    fn judge_text(&mut self, text: &str) -> Judged {
+        let rng = &mut self.rng;
+        let edited = match yaml::from_yaml("cluster.yaml", text, &mut || rng.next_u128()) {
+            Ok(edited) => edited,
+            Err(e) => {
+                log!(Error, "files", format!("an edit is left alone until the next save: {e}"));
+                return Judged::Unreadable;
+            }
+        };
+        let base = match self.history.base(edited.version) {
+            Ok(base) => Arc::clone(base),
+            Err(why) => return self.reject(text, &why),
+        };
+        let items = match merge::hand_edit(&base, &edited) {
+            Ok(items) => items,
+            Err(why) => return self.reject(text, &why.to_string()),
+        };
+        if items.is_empty() {
+            // Comments and layout: not kept, as the header of the file says.
+            self.waiting = self.waiting.take().or_else(|| self.ours.as_ref().map(|(_, c)| Arc::clone(c)));
+            self.ours = None;
+            return Judged::Done;
+        }
+        for difference in differences(&base, &edited) {
+            log!(Info, "files", format!("edited by hand: {difference}"));
+        }
+        self.commit(text, items)
+    }
+
+    fn commit(&mut self, text: &str, items: Vec<crate::config::diff::Edit>) -> Judged {
+        let (reply, answer) = bounded(1);
+        if self.core.send(Event::HandEdit { items, reply }).is_err() {
+            return Judged::Later;
+        }
+        match answer.recv_timeout(PATIENCE) {
+            Ok(Reply::Done(done)) => {
+                log!(
+                    Info,
+                    "files",
+                    format!("the edit is committed: {}", done.text),
+                    version = done.version.unwrap_or(0)
+                );
+                self.note(None);
+                // What was committed is on its way here and is written over the edit.
+                self.ours = None;
+                self.waiting = self.outlet.take().or_else(|| self.waiting.take());
+                if let Some(cluster) = &self.waiting {
+                    self.history.push(Arc::clone(cluster));
+                }
+                Judged::Done
+            }
+            Ok(Reply::Refused { text: why }) => self.reject(text, &why),
+            Ok(other) => {
+                log!(
+                    Warn,
+                    "files",
+                    "an edit of cluster.yaml waits: there is no master or no quorum",
+                    answer = format!("{other:?}")
+                );
+                self.note(Some("an edit of cluster.yaml waits for a quorum".to_owned()));
+                Judged::Later
+            }
+            Err(_) => Judged::Later,
+        }
+    }
+
+    /// The edit cannot be committed: it is kept beside, and the committed text comes back.
+    fn reject(&mut self, text: &str, why: &str) -> Judged {
+        let kept = self.paths.rejected_yaml(&text::compact_time(self.clock.wall()));
+        match file::replace(&kept, text.as_bytes(), 0o600) {
+            Ok(()) => {
+                let sentence = format!("an edit of cluster.yaml is refused: {why}");
+                log!(Error, "files", sentence, kept = kept.display());
+                self.note(Some(format!("{sentence} (kept as {})", kept.display())));
+                self.waiting = self.waiting.take().or_else(|| self.ours.as_ref().map(|(_, c)| Arc::clone(c)));
+                self.ours = None;
+                Judged::Done
+            }
+            Err(e) => {
+                log!(
+                    Error,
+                    "files",
+                    "a refused edit cannot be kept beside cluster.yaml, so it stays in it",
+                    why = text::chain(&e)
+                );
+                Judged::Later
+            }
+        }
+    }
+
+    fn note(&self, text: Option<String>) {
+        // The core is ending when it does not listen.
+        drop(self.core.try_send(Event::Note { about: "hand edit", text }));
+    }
+
+    fn write_waiting(&mut self) {
+        let Some(cluster) = self.waiting.take() else { return };
+        let text = write::to_yaml(&cluster);
+        if self.ours.as_ref().is_some_and(|(ours, _)| *ours == text) {
+            return;
+        }
+        let written = file::replace(&self.paths.cluster_yaml(), text.as_bytes(), 0o600)
+            .map_err(|e| text::chain(&e))
+            .and_then(|()| self.write_trust(&cluster));
+        match written {
+            Ok(()) => {
+                self.ours = Some((text, cluster));
+                self.seen = self.look().ok();
+                if std::mem::take(&mut self.write_failed) {
+                    log!(Info, "files", "cluster.yaml is written again");
+                    drop(self.core.try_send(Event::Note { about: "files", text: None }));
+                }
+            }
+            Err(why) => {
+                // The change itself is safe in state/; the file follows when it can.
+                if !std::mem::replace(&mut self.write_failed, true) {
+                    log!(Error, "files", "cluster.yaml cannot be written: tried again", why = why);
+                }
+                drop(self.core.try_send(Event::Note {
+                    about: "files",
+                    text: Some(format!("cluster.yaml cannot be written: {why}")),
+                }));
+                self.waiting = Some(cluster);
+            }
+        }
+    }
+
+    fn write_trust(&self, cluster: &Cluster) -> Result<(), String> {
+        let trusted = super::start::trust_of(cluster, self.me).map_err(|e| e.to_string())?;
+        let text = trust::to_yaml(&trusted)?;
+        file::replace(&self.paths.trust_yaml(), text.as_bytes(), 0o600).map_err(|e| text::chain(&e))
+    }
+}

@@ -1,0 +1,169 @@
+//! What an operator asked, as a command on the replicated state: names become ids, parts become
+//! whole values, defaults are filled in.
+//!
+//! Pure: the cluster as this node knows it goes in, chance for new ids goes in, a command or a
+//! sentence comes out. What only the newest state can judge is left to `state`.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use crate::alerts::template;
+use crate::base::id::{AlertId, CheckId, NodeId, Resolve, resolve};
+use crate::config::model::{DEFAULT_INTERVAL, DEFAULT_TIMEOUT};
+use crate::config::{Alert, Check, Cluster};
+use crate::control::edit::{AlertFields, CheckFields, Remind};
+use crate::control::message::Ask;
+use crate::state::command::{AlertEdit, Change, CheckEdit};
+
+/// New ids: 128 random bits a call.
+pub type Chance<'a> = &'a mut dyn FnMut() -> u128;
+
+/// The change that is asked for; `None` when the question is not about the configuration.
+///
+/// # Errors
+/// A sentence: unknown or ambiguous name, part that does not apply, template that does not parse.
+pub fn plan(cluster: &Cluster, ask: &Ask, chance: Chance<'_>) -> Result<Option<Change>, String> {
+    Ok(Some(match ask {
+        Ask::AddCheck { name, target, interval, timeout, alerts, suppress } => {
+            let interval = interval.unwrap_or(DEFAULT_INTERVAL);
+            Change::AddCheck(Check {
+                id: CheckId::from_random(chance()),
+                name: name.clone(),
+                target: target.clone(),
+                interval,
+                timeout: timeout.unwrap_or(DEFAULT_TIMEOUT.min(interval)),
+                alert_ids: find_alerts(cluster, alerts)?,
+                suppress_alert_ids: find_alerts(cluster, suppress)?,
+                enabled: true,
+            })
+        }
+        Ask::EditCheck { who, fields } => edit_check(cluster, who, fields)?,
+        Ask::RemoveCheck { who } => Change::RemoveCheck(find_check(cluster, who)?),
+        Ask::EnableCheck { who, on } => Change::EditCheck {
+            id: find_check(cluster, who)?,
+            edit: CheckEdit { enabled: Some(*on), ..CheckEdit::default() },
+        },
+        Ask::AddAlert { name, channel, default, remind, subject_template, body_template } => {
+            let alert = Alert {
+                id: AlertId::from_random(chance()),
+                name: name.clone(),
+                default: *default,
+                enabled: true,
+                remind: *remind,
+                subject_template: subject_template.clone(),
+                body_template: body_template.clone(),
+                channel: channel.clone(),
+            };
+            check_templates(alert.subject_template.as_deref(), alert.body_template.as_deref())?;
+            Change::AddAlert(alert)
+        }
+        Ask::EditAlert { who, fields } => edit_alert(cluster, who, fields)?,
+        Ask::RemoveAlert { who } => Change::RemoveAlert(find_alert(cluster, who)?),
+        Ask::EnableAlert { who, on } => Change::EditAlert {
+            id: find_alert(cluster, who)?,
+            edit: AlertEdit { enabled: Some(*on), ..AlertEdit::default() },
+        },
+        Ask::DefaultAlert { who, on } => Change::EditAlert {
+            id: find_alert(cluster, who)?,
+            edit: AlertEdit { default: Some(*on), ..AlertEdit::default() },
+        },
+        Ask::NodeRemove { who } => Change::RemovePeer(find_peer(cluster, who)?),
+        Ask::NodeEdit { who, address } => {
+            Change::EditPeer { id: find_peer(cluster, who)?, advertise: address.clone() }
+        }
+        Ask::ClusterSet(setting) => Change::Set(*setting),
+        _ => return Ok(None),
+    }))
+}
+
+fn one<T: Copy + Display>(
+    kind: &str,
+    typed: &str,
+    items: impl Iterator<Item = (T, String)>,
+    see: &str,
+) -> Result<T, String> {
+    match resolve(typed, items) {
+        Resolve::One(id) => Ok(id),
+        Resolve::None => Err(format!("no {kind} {typed:?} (see {see})")),
+        Resolve::Ambiguous(ids) => {
+            Err(format!("{kind} {typed:?} is ambiguous: {}; type more of the id", ids.join(", ")))
+        }
+    }
+}
+
+/// Which check an operator means.
+///
+/// # Errors
+/// A sentence, when none or several fit.
+pub fn find_check(cluster: &Cluster, typed: &str) -> Result<CheckId, String> {
+    let items = cluster.checks.values().map(|c| (c.id, c.name.as_str().to_owned()));
+    one("check", typed, items, "qu check list")
+}
+
+/// Which alert an operator means.
+///
+/// # Errors
+/// A sentence, when none or several fit.
+pub fn find_alert(cluster: &Cluster, typed: &str) -> Result<AlertId, String> {
+    let items = cluster.alerts.values().map(|a| (a.id, a.name.as_str().to_owned()));
+    one("alert", typed, items, "qu alert list")
+}
+
+/// Which peer an operator means.
+///
+/// # Errors
+/// A sentence, when none or several fit.
+pub fn find_peer(cluster: &Cluster, typed: &str) -> Result<NodeId, String> {
+    let items = cluster.peers.values().map(|p| (p.node_id, p.node_id.to_string()));
+    one("node", typed, items, "qu node list")
+}
+
+fn find_alerts(cluster: &Cluster, typed: &[String]) -> Result<BTreeSet<AlertId>, String> {
+    typed.iter().map(|t| find_alert(cluster, t)).collect()
+}
+
+fn edit_check(cluster: &Cluster, who: &str, fields: &CheckFields) -> Result<Change, String> {
+    let id = find_check(cluster, who)?;
+    let Some(old) = cluster.checks.get(&id) else { return Err(format!("no check {who:?}")) };
+    // A shorter interval takes a timeout along that nobody mentioned.
+    let follows = fields.interval.filter(|i| fields.timeout.is_none() && *i < old.timeout);
+    let edit = CheckEdit {
+        name: fields.name.clone(),
+        target: fields.target(&old.target)?,
+        interval: fields.interval,
+        timeout: fields.timeout.or(follows),
+        alert_ids: fields.alerts.as_ref().map(|a| find_alerts(cluster, a)).transpose()?,
+        suppress_alert_ids: fields.suppress.as_ref().map(|a| find_alerts(cluster, a)).transpose()?,
+        enabled: None,
+    };
+    Ok(Change::EditCheck { id, edit })
+}
+
+fn edit_alert(cluster: &Cluster, who: &str, fields: &AlertFields) -> Result<Change, String> {
+    let id = find_alert(cluster, who)?;
+    let Some(old) = cluster.alerts.get(&id) else { return Err(format!("no alert {who:?}")) };
+    check_templates(fields.subject_template.as_deref(), fields.body_template.as_deref())?;
+    let template = |text: &Option<String>| text.clone().map(|t| Some(t).filter(|t| !t.is_empty()));
+    let edit = AlertEdit {
+        name: fields.name.clone(),
+        default: None,
+        enabled: None,
+        remind: fields.remind.map(|r| match r {
+            Remind::Every(span) => Some(span),
+            Remind::Off => None,
+        }),
+        subject_template: template(&fields.subject_template),
+        body_template: template(&fields.body_template),
+        channel: fields.channel(&old.channel)?,
+    };
+    Ok(Change::EditAlert { id, edit })
+}
+
+fn check_templates(subject: Option<&str>, body: Option<&str>) -> Result<(), String> {
+    for (which, text) in [("subject", subject), ("body", body)] {
+        if let Some(text) = text.filter(|t| !t.is_empty()) {
+            template::check(text).map_err(|e| format!("{which} template: {e}"))?;
+        }
+    }
+    Ok(())
+}

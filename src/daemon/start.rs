@@ -1,0 +1,313 @@
+//! What a daemon finds when it starts: the node, its keys, its cluster, its `state/`; and what it
+//! makes where there is nothing yet.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::clock::{Clock, Wall};
+use crate::base::id::{ClusterId, NodeId};
+use crate::base::units::HostPort;
+use crate::base::{file, text};
+use crate::config::node::{NodeConfig, Overrides};
+use crate::config::paths::Paths;
+use crate::config::{Cluster, Peer, Secret, Settings, trust, write, yaml};
+use crate::identity::trust::TrustError;
+use crate::identity::{Fingerprint, KeyKind, Keys, Known, Trust, keys, secret};
+use crate::log;
+use crate::quorum::io::{Boot, File, Timing};
+use crate::quorum::message::{Blank, Incarnation};
+use crate::state::{State, snapshot};
+use crate::store::disk::RealDisk;
+use crate::store::{Opened, Store, StoreError};
+
+/// The largest file that is read at the start, bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// Where an accepted offer is noted until the node has started anew as a member (`joining.rs`).
+#[must_use]
+pub fn join_note(paths: &Paths) -> std::path::PathBuf {
+    paths.dir().join("join.yaml")
+}
+
+/// A cluster that nothing is known of.
+#[must_use]
+pub fn nobody(id: ClusterId) -> Cluster {
+    Cluster {
+        id,
+        version: 0,
+        updated_at: Wall(0),
+        updated_by: None,
+        settings: Settings::default(),
+        peers: BTreeMap::new(),
+        checks: BTreeMap::new(),
+        alerts: BTreeMap::new(),
+    }
+}
+
+/// The cluster's settings as the quorum core wants them.
+#[must_use]
+pub fn timing(settings: &Settings) -> Timing {
+    Timing {
+        heartbeat: settings.heartbeat.duration(),
+        dead_after: settings.dead_after.duration(),
+        cooldown: settings.master_cooldown.duration(),
+    }
+}
+
+/// Whom a node of this cluster trusts: every other peer, by its key.
+///
+/// # Errors
+/// [`TrustError`] when two peers share a key.
+pub fn trust_of(cluster: &Cluster, me: NodeId) -> Result<Trust, TrustError> {
+    let others = cluster.peers.values().filter(|p| p.node_id != me);
+    Trust::new(others.map(|p| Known {
+        node_id: p.node_id,
+        address: p.advertise.clone(),
+        fingerprint: p.fingerprint,
+        cert_pem: p.cert_pem.clone(),
+    }))
+}
+
+/// A node that was made.
+pub struct MadeNode {
+    /// Its configuration.
+    pub config: NodeConfig,
+    /// Its key.
+    pub fingerprint: Fingerprint,
+    /// A secret was made for it.
+    pub new_secret: bool,
+}
+
+/// Makes a node where there is none: keys, `node.yaml`, and the `cluster.yaml` of a cluster of one.
+///
+/// # Errors
+/// One line. An existing `node.yaml` stays, and so do keys that are there already (an interrupted
+/// earlier try is completed).
+pub fn make_node(paths: &Paths, given: Overrides, kind: KeyKind, wall: Wall) -> Result<MadeNode, String> {
+    if paths.node_yaml().exists() {
+        let at = paths.node_yaml();
+        return Err(format!(
+            "{} exists: this is a node already (to begin anew, move it and the rest of the directory away)",
+            at.display()
+        ));
+    }
+    file::directory(paths.dir(), 0o750).map_err(|e| text::chain(&e))?;
+    let new_secret = given.secret.is_none();
+    let secret = match given.secret.clone() {
+        Some(secret) => secret,
+        None => Secret::new(secret::make().map_err(|e| e.to_string())?),
+    };
+    let node_id = match given.node_id {
+        Some(id) => id,
+        None => NodeId::from_random(crate::identity::random().map_err(|e| e.to_string())?),
+    };
+    let given = Overrides { secret: Some(secret), node_id: Some(node_id), ..given };
+    let config = given.complete(&host_name())?;
+    if !paths.private_pem().exists() {
+        let made = keys::make(kind).map_err(|e| text::chain(&e))?;
+        keys::write(&paths.keys(), &made).map_err(|e| text::chain(&e))?;
+    }
+    let (loaded, _) = keys::load(&paths.keys()).map_err(|e| text::chain(&e))?;
+    let cluster = cluster_of_one(&config, &loaded, wall)?;
+    file::replace(&paths.cluster_yaml(), write::to_yaml(&cluster).as_bytes(), 0o600)
+        .map_err(|e| text::chain(&e))?;
+    // Last: with it the node is whole.
+    file::create(&paths.node_yaml(), config.to_yaml().as_bytes(), 0o600).map_err(|e| text::chain(&e))?;
+    Ok(MadeNode { config, fingerprint: loaded.fingerprint(), new_secret })
+}
+
+fn cluster_of_one(config: &NodeConfig, keys: &Keys, wall: Wall) -> Result<Cluster, String> {
+    let id = ClusterId::from_random(crate::identity::random().map_err(|e| e.to_string())?);
+    let peer = Peer {
+        node_id: config.node_id,
+        advertise: config.advertise.clone(),
+        fingerprint: keys.fingerprint(),
+        cert_pem: keys.cert_pem().to_owned(),
+    };
+    Ok(Cluster {
+        version: 1,
+        updated_at: wall,
+        updated_by: Some(config.node_id),
+        peers: BTreeMap::from([(config.node_id, peer)]),
+        ..nobody(id)
+    })
+}
+
+/// This host's name, as it was set.
+#[must_use]
+pub fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// What a node is, read from its directory.
+pub struct Node {
+    /// `node.yaml` with what overrides it.
+    pub config: NodeConfig,
+    /// Its key.
+    pub keys: Keys,
+}
+
+/// Reads what makes a node; where there is no `node.yaml`, makes one of the same overrides.
+///
+/// # Errors
+/// One line that names the file and the remedy.
+pub fn load_node(paths: &Paths, given: Overrides, wall: Wall) -> Result<Node, String> {
+    if wall < Wall::SANE {
+        return Err(format!(
+            "the clock of this host shows {}: set it (timedatectl, chrony) and start again",
+            text::rfc3339(wall)
+        ));
+    }
+    if !paths.node_yaml().exists() {
+        let made = make_node(paths, given.clone(), KeyKind::default(), wall)?;
+        let id = made.config.node_id;
+        log!(Info, "start", "initialised a new node", node = id, fingerprint = made.fingerprint);
+    }
+    let path = paths.node_yaml();
+    let said = file::read_text(&path, LARGEST).map_err(|e| text::chain(&e))?;
+    let config = NodeConfig::load("node.yaml", &said, &|_| None, given, &host_name())?;
+    let (keys, warnings) = keys::load(&paths.keys()).map_err(|e| text::chain(&e))?;
+    for warning in warnings {
+        log!(Warn, "start", warning);
+    }
+    Ok(Node { config, keys })
+}
+
+/// What the quorum core and its surroundings start from.
+pub struct Found {
+    /// For the quorum core.
+    pub boot: Boot,
+    /// The disk, ready to be written.
+    pub store: Store<RealDisk>,
+    /// The cluster as last known: for links and trust until there is a state.
+    pub cluster: Cluster,
+    /// What `state/` says was committed last, if it says anything.
+    pub committed: Option<Arc<Cluster>>,
+    /// Whom to trust until there is a state.
+    pub trust: Arc<Trust>,
+}
+
+/// Opens `state/` and decides what this node may claim to know.
+///
+/// # Errors
+/// One line that names the file and the remedy.
+pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, String> {
+    take_up_offer(paths, node)?;
+    let file = read_cluster(paths)?;
+    let (store, opened) = open_state(paths, clock)?;
+    if let Opened::Remembered(remembered) = opened {
+        let state = snapshot::from_text(&remembered.snapshot.data).map_err(|e| format!("state/: {e}"))?;
+        let cluster = (**state.cluster()).clone();
+        let trust = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
+        let committed = Some(Arc::clone(state.cluster()));
+        return Ok(Found {
+            boot: Boot::Remembered(remembered),
+            store,
+            cluster,
+            committed,
+            trust: Arc::new(trust),
+        });
+    }
+    let life = crate::identity::random().map_err(|e| e.to_string())?;
+    let life = Incarnation(u64::try_from(life >> 64).unwrap_or(1));
+    let cluster = match file {
+        Some(cluster) => cluster,
+        None => {
+            let cluster = cluster_of_one(&node.config, &node.keys, clock.wall())?;
+            log!(Warn, "start", "there is no cluster.yaml and no state: starting as a new cluster of one");
+            cluster
+        }
+    };
+    // Version 0 says who the members are and nothing else: nothing can begin from it.
+    let known = if cluster.version > 0 {
+        let members = cluster.peers.keys().copied().collect();
+        let text = snapshot::to_text(&State::found(cluster.clone())).map_err(|e| e.to_string())?;
+        Some(File { known: Blank { version: cluster.version, members }, data: text.into() })
+    } else {
+        None
+    };
+    let mut trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
+    if let Ok(text) = file::read_text(&paths.trust_yaml(), LARGEST) {
+        let kept = trust::from_yaml(&text)?;
+        for known in kept.nodes().filter(|k| k.node_id != node.config.node_id) {
+            if trusted.get(known.node_id).is_none() {
+                trusted = trusted.with(known.clone()).map_err(|e| e.to_string())?;
+            }
+        }
+    }
+    let boot = Boot::Blank { life, file: known };
+    Ok(Found { boot, store, cluster, committed: None, trust: Arc::new(trusted) })
+}
+
+fn read_cluster(paths: &Paths) -> Result<Option<Cluster>, String> {
+    let path = paths.cluster_yaml();
+    match fs::metadata(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(format!("read {}: {e}", path.display())),
+        Ok(_) => {}
+    }
+    let said = file::read_text(&path, LARGEST).map_err(|e| text::chain(&e))?;
+    let mut rng = crate::base::rng::Rng::new(
+        u64::try_from(crate::identity::random().map_err(|e| e.to_string())? >> 64).unwrap_or(0),
+    );
+    yaml::from_yaml("cluster.yaml", &said, &mut || rng.next_u128()).map(Some).map_err(|e| e.to_string())
+}
+
+/// Damaged files are never repaired: they are put aside, and the node learns its state from the
+/// others without counting until then (I5).
+fn open_state(paths: &Paths, clock: &dyn Clock) -> Result<(Store<RealDisk>, Opened), String> {
+    let open = || RealDisk::open(&paths.state()).map_err(StoreError::Io).and_then(Store::open);
+    match open() {
+        Ok(opened) => Ok(opened),
+        Err(e @ StoreError::Damaged { .. }) => {
+            let aside =
+                file::beside(&paths.state(), &format!(".damaged-{}", text::compact_time(clock.wall())));
+            fs::rename(paths.state(), &aside)
+                .map_err(|why| format!("{}; it cannot be put aside: {why}", text::chain(&e)))?;
+            log!(
+                Error,
+                "start",
+                format!(
+                    "{}: put aside, and starting without it; this node does not vote until it has learned the state again",
+                    text::chain(&e)
+                ),
+                kept = aside.display()
+            );
+            open().map_err(|e| text::chain(&e))
+        }
+        Err(e) => Err(text::chain(&e)),
+    }
+}
+
+/// An offer was accepted before: this node's own cluster of one goes, and it waits as a member of
+/// the other cluster. Every step can be repeated.
+fn take_up_offer(paths: &Paths, node: &Node) -> Result<(), String> {
+    let note = join_note(paths);
+    if !note.exists() {
+        return Ok(());
+    }
+    let said = file::read_text(&note, LARGEST).map_err(|e| text::chain(&e))?;
+    let cluster = yaml::from_yaml("join.yaml", &said, &mut || 0).map_err(|e| e.to_string())?;
+    if paths.state().exists() {
+        fs::remove_dir_all(paths.state()).map_err(|e| format!("remove {}: {e}", paths.state().display()))?;
+    }
+    let trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
+    let trusted = trust::to_yaml(&trusted)?;
+    file::replace(&paths.trust_yaml(), trusted.as_bytes(), 0o600).map_err(|e| text::chain(&e))?;
+    file::replace(&paths.cluster_yaml(), said.as_bytes(), 0o600).map_err(|e| text::chain(&e))?;
+    remove(&note)
+}
+
+fn remove(path: &Path) -> Result<(), String> {
+    fs::remove_file(path).map_err(|e| format!("remove {}: {e}", path.display()))?;
+    file::sync_parent(path).map_err(|e| text::chain(&e))
+}
+
+/// Where this node listens, for people.
+#[must_use]
+pub fn listens(config: &NodeConfig) -> HostPort {
+    HostPort::new(crate::base::units::Host::Ip(config.bind), config.port)
+}

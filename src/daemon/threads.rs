@@ -1,0 +1,110 @@
+//! Named threads whose end is the process's end.
+//!
+//! A component that dies leaves a half-alive monitor, which is worse than none: the first thread
+//! that returns, whatever the reason, ends everything in order, and a panic anywhere ends the
+//! process at once with a status that makes systemd start it again.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::log;
+
+/// Exit status after a panic: EX_SOFTWARE of sysexits(3).
+pub const PANICKED: i32 = 70;
+/// A thread needs little: no recursion anywhere, TLS included.
+const STACK: usize = 512 * 1024;
+
+/// The threads of one daemon.
+pub struct Threads {
+    ended: Sender<String>,
+    endings: Receiver<String>,
+    running: Vec<(String, JoinHandle<()>)>,
+}
+
+impl Threads {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Threads {
+        // One note for each thread, and there are fewer than this: sending never waits.
+        let (ended, endings) = bounded(64);
+        Threads { ended, endings, running: Vec::new() }
+    }
+
+    /// Starts one.
+    ///
+    /// # Errors
+    /// The system's, when it has no room for another thread.
+    pub fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let (ended, told) = (self.ended.clone(), name.to_owned());
+        let run = move || {
+            body();
+            // Full only when everything is ending already.
+            drop(ended.try_send(told));
+        };
+        let handle = thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run)?;
+        self.running.push((name.to_owned(), handle));
+        Ok(())
+    }
+
+    /// Hears the name of each thread that ends.
+    #[must_use]
+    pub fn endings(&self) -> Receiver<String> {
+        self.endings.clone()
+    }
+
+    /// Waits for all, up to `limit` altogether; names those that did not end.
+    #[must_use]
+    pub fn join(self, limit: Duration) -> Vec<String> {
+        let mut left: Vec<(String, JoinHandle<()>)> = self.running;
+        let deadline = crossbeam_channel::after(limit);
+        loop {
+            left.retain(|(_, handle)| !handle.is_finished());
+            if left.is_empty() {
+                return Vec::new();
+            }
+            crossbeam_channel::select! {
+                recv(self.endings) -> _ => {}
+                recv(deadline) -> _ => break,
+                // A thread is finished a moment after its note.
+                default(Duration::from_millis(2)) => {}
+            }
+        }
+        left.into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+impl Default for Threads {
+    fn default() -> Threads {
+        Threads::new()
+    }
+}
+
+/// From now on a panic in any thread is one line in the log and the end of the process.
+pub fn panic_ends_process() {
+    std::panic::set_hook(Box::new(|info| {
+        let name = thread::current().name().unwrap_or("unnamed").to_owned();
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let said = info.payload_as_str().unwrap_or("no message");
+        log!(Error, "daemon", "thread panicked: ending the process", thread = name, at = place, why = said);
+        std::process::exit(PANICKED);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_thread_is_heard_by_name_and_stragglers_are_named() {
+        let mut threads = Threads::new();
+        let (stop, stopped) = bounded::<()>(0);
+        threads.spawn("short", || {}).unwrap();
+        threads.spawn("long", move || drop(stopped.recv())).unwrap();
+        assert_eq!(threads.endings().recv_timeout(Duration::from_secs(5)).unwrap(), "short");
+        assert_eq!(threads.join(Duration::from_millis(20)), ["long"]);
+        drop(stop);
+    }
+}
