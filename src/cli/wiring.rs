@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use crate::base::clock::{Clock, RealClock};
-use crate::config::paths::{self, Env, Paths};
 use crate::config::node::Overrides;
+use crate::config::paths::{self, Env, Paths};
 use crate::daemon::{self, start};
 use crate::sys::{cred, signal};
 

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)]
 
 pub mod cred;
-pub mod files;
 pub mod errno;
+pub mod files;
 pub mod icmp;
 pub mod net;
 pub mod poll;
