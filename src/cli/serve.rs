@@ -20,8 +20,6 @@ pub struct ServeOptions {
     pub socket: PathBuf,
     /// What the flags say about the node: over the environment, which is over `node.yaml`.
     pub flags: Overrides,
-    /// Begin when a majority of the peers presents the same configuration.
-    pub recover: bool,
 }
 
 /// How a sandbox is to run.
@@ -47,7 +45,6 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         dir: wiring::data_dir(session, said)?,
         socket: wiring::socket(session).path,
         flags: init::flags(said, secret)?,
-        recover: said.has("recover"),
     };
     let level = level(session, said)?;
     log::init(level, format(session, said)?);

@@ -85,7 +85,7 @@ impl Rig {
         let mut config = ProbeConfig {
             resolv_conf: PathBuf::from("/nonexistent/resolv.conf"),
             hosts: PathBuf::from("/nonexistent/hosts"),
-            ..ProbeConfig::system(|c| c.timeout.millis())
+            ..ProbeConfig::system(|c| c.timeout.millis(), 1)
         };
         change(&mut config);
         let (sender, reports) = crossbeam_channel::bounded(1024);
