@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod cred;
+pub mod errno;
 pub mod files;
 pub mod icmp;
 pub mod net;
