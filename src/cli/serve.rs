@@ -38,7 +38,7 @@ pub struct SandboxOptions {
     pub dir: Option<PathBuf>,
     /// How many nodes.
     pub nodes: u32,
-    /// Stop and start the target this often.
+    /// Stop the targets after so long, and start them again after as long once more.
     pub break_after: Option<Span>,
 }
 
