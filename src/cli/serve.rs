@@ -73,7 +73,7 @@ fn format(session: &Session<'_>, said: &Said) -> Result<Format, Failure> {
 }
 
 /// `qu sandbox`.
-pub fn sandbox(_: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
+pub fn sandbox(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let nodes = match said.text("nodes") {
         None => 3,
         Some(text) => {
