@@ -85,8 +85,8 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Span, BadSpan> {
         let shape = || BadSpan::Shape(text.to_owned());
-        if text.starts_with('-') {
-            let rest = text[1..].parse::<Span>();
+        if let Some(rest) = text.strip_prefix('-') {
+            let rest = rest.parse::<Span>();
             return Err(if matches!(rest, Err(BadSpan::Shape(_))) {
                 shape()
             } else {

@@ -8,7 +8,7 @@ use crate::control::edit::{AlertFields, Remind};
 use crate::view::Filter;
 
 use super::parse::Said;
-use super::{Failure, Session, ask, init, input, show};
+use super::{Failure, Session, ask, input, show};
 
 /// Mail submission (RFC 6409) and its variant that is encrypted from the first byte (RFC 8314).
 const SUBMISSION: u16 = 587;
@@ -21,7 +21,7 @@ pub fn add_smtp(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let host = said.parse("host")?.ok_or_else(|| needed("host"))?;
     let from = said.parse("from")?.ok_or_else(|| needed("from"))?;
     let to = recipients(said)?.ok_or_else(|| needed("to"))?;
-    let given = init::port(said)?;
+    let given = port(said)?;
     let tls = protection(said, given)?.unwrap_or(MailTls::StartTls);
     let port = given.unwrap_or(if tls == MailTls::Implicit { SUBMISSIONS } else { SUBMISSION });
     let user = said.text("user").filter(|u| !u.is_empty()).map(str::to_owned);
@@ -80,7 +80,7 @@ pub fn edit(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         body_template: template(session, said, "body-file")?,
         webhook: webhook(session, said)?,
         host: said.parse("host")?,
-        port: init::port(said)?,
+        port: port(said)?,
         user: said.text("user").map(str::to_owned),
         password: input::secret(session, said, "password")?,
         from: said.parse("from")?,
@@ -157,6 +157,11 @@ pub fn default(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
 
 fn who(said: &Said) -> String {
     said.arg("alert").to_owned()
+}
+
+fn port(said: &Said) -> Result<Option<u16>, Failure> {
+    let port = said.text("port").map(crate::config::node::port).transpose();
+    port.map_err(|e| Failure::Usage(format!("--port: {e}")))
 }
 
 /// What `--tls` and `--starttls` say; `None` when they, and the port, say nothing.

@@ -1,63 +1,25 @@
 //! `qu init`: this host becomes a node.
 
-use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use crate::base::id::NodeId;
 use crate::base::units::HostPort;
 use crate::config::Secret;
-use crate::identity::Fingerprint;
+use crate::config::node::{self, Overrides};
+use crate::identity::{Fingerprint, KeyKind};
 
 use super::parse::Said;
 use super::{Failure, Session, input, wiring};
 
-/// What kind of key a node gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeyType {
-    /// RSA, 3072 bits.
-    #[default]
-    Rsa3072,
-    /// ECDSA on P-256.
-    EcdsaP256,
-}
-
-impl FromStr for KeyType {
-    type Err = String;
-    fn from_str(text: &str) -> Result<KeyType, String> {
-        match text {
-            "rsa3072" => Ok(KeyType::Rsa3072),
-            "ecdsa-p256" => Ok(KeyType::EcdsaP256),
-            _ => Err(format!("{text:?} is not a key type (rsa3072, ecdsa-p256)")),
-        }
-    }
-}
-
-impl fmt::Display for KeyType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            KeyType::Rsa3072 => "rsa3072",
-            KeyType::EcdsaP256 => "ecdsa-p256",
-        })
-    }
-}
-
-/// A node to be made. What the flags leave open comes from the environment, then from defaults.
+/// A node to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewNode {
     /// Data directory.
     pub dir: PathBuf,
-    /// Where the others reach it.
-    pub advertise: Option<HostPort>,
-    /// What to listen on.
-    pub bind: Option<IpAddr>,
-    /// What to listen on.
-    pub port: Option<u16>,
-    /// The secret of the cluster to join; one is made when there is none.
-    pub secret: Option<Secret>,
+    /// What flags and environment say; defaults fill the rest.
+    pub given: Overrides,
     /// Kind of its key.
-    pub key_type: KeyType,
+    pub key: KeyKind,
 }
 
 /// A node that was made.
@@ -77,30 +39,31 @@ pub struct Made {
 
 /// `qu init`.
 pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
+    let secret = input::secret(session, said, "secret")?;
+    let flags = flags(said, secret)?;
+    let below = Overrides::from_env(&wiring::variable(session)).map_err(Failure::Usage)?;
     let new = NewNode {
         dir: wiring::data_dir(session, said)?,
-        advertise: said.parse("advertise")?,
-        bind: bind(said)?,
-        port: port(said)?,
-        secret: input::secret(session, said, "secret")?,
-        key_type: said.parse("key-type")?.unwrap_or_default(),
+        given: flags.over(below),
+        key: said.parse("key-type")?.unwrap_or_default(),
     };
-    let made = wiring::init(session, &new)?;
+    let made = wiring::init(&new)?;
     session.print(&render(&made))
 }
 
-/// `--bind`, an address of this machine.
-pub fn bind(said: &Said) -> Result<Option<IpAddr>, Failure> {
-    let Some(text) = said.text("bind") else { return Ok(None) };
-    let wrong = |_| Failure::Usage(format!("--bind: {text:?} is not an IP address"));
-    text.parse().map(Some).map_err(wrong)
-}
-
-/// `--port`, from 1 to 65535.
-pub fn port(said: &Said) -> Result<Option<u16>, Failure> {
-    let Some(text) = said.text("port") else { return Ok(None) };
-    let port: Option<u16> = text.parse().ok().filter(|p| *p > 0);
-    port.map(Some).ok_or_else(|| Failure::Usage(format!("--port: {text:?} is not a port (1 to 65535)")))
+/// What the flags say about a node; `qu serve` has the same ones.
+pub fn flags(said: &Said, secret: Option<Secret>) -> Result<Overrides, Failure> {
+    let flag = |name: &str, why: String| Failure::Usage(format!("--{name}: {why}"));
+    Ok(Overrides {
+        node_id: None,
+        bind: said.text("bind").map(node::bind_address).transpose().map_err(|e| flag("bind", e))?,
+        port: said.text("port").map(node::port).transpose().map_err(|e| flag("port", e))?,
+        advertise: said.parse("advertise")?,
+        secret: match secret {
+            Some(s) => Some(node::cluster_secret(s.reveal()).map_err(|e| flag("secret", e))?),
+            None => None,
+        },
+    })
 }
 
 fn render(made: &Made) -> String {

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use crate::base::text;
 use parse::Line;
 
-pub use init::{KeyType, Made, NewNode};
+pub use init::{Made, NewNode};
 pub use serve::{SandboxOptions, ServeOptions};
 
 /// Why a command ends with a status other than zero.

@@ -1,34 +1,25 @@
 //! `qu serve` and `qu sandbox`: what the flags mean; the running itself is the daemon's.
 
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::base::log::{self, Format, Level};
-use crate::base::units::{HostPort, Span};
+use crate::base::units::Span;
 use crate::config::Secret;
+use crate::config::node::Overrides;
 
 use super::parse::Said;
 use super::{Failure, Session, init, wiring};
 
-/// How a daemon is to run. Flags override the environment, which overrides `node.yaml`; these are
-/// the flags.
+/// How a daemon is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
     /// Data directory.
     pub dir: PathBuf,
     /// Control socket.
     pub socket: PathBuf,
-    /// What to listen on.
-    pub bind: Option<IpAddr>,
-    /// What to listen on.
-    pub port: Option<u16>,
-    /// Where the others reach it.
-    pub advertise: Option<HostPort>,
-    /// The cluster's secret.
-    pub secret: Option<Secret>,
-    /// Begin when a majority of the peers presents the same configuration.
-    pub recover: bool,
+    /// What the flags say about the node: over the environment, which is over `node.yaml`.
+    pub flags: Overrides,
 }
 
 /// How a sandbox is to run.
@@ -52,16 +43,12 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     }
     let options = ServeOptions {
         dir: wiring::data_dir(session, said)?,
-        socket: wiring::socket(session)?.path,
-        bind: init::bind(said)?,
-        port: init::port(said)?,
-        advertise: said.parse("advertise")?,
-        secret,
-        recover: said.has("recover"),
+        socket: wiring::socket(session).path,
+        flags: init::flags(said, secret)?,
     };
     let level = level(session, said)?;
     log::init(level, format(session, said)?);
-    wiring::serve(session, &options)
+    wiring::serve(&options)
 }
 
 /// `--log-level`, else `QUPTIME_LOG`, else `info`.
@@ -96,5 +83,5 @@ pub fn sandbox(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     };
     let dir = said.text("dir").map(PathBuf::from);
     let break_after = said.parse("break-after")?;
-    wiring::sandbox(session, &SandboxOptions { dir, nodes, break_after })
+    wiring::sandbox(session.out, &SandboxOptions { dir, nodes, break_after })
 }

@@ -123,6 +123,12 @@ impl Core {
             w.next_try = now + AGAIN;
             return;
         }
+        // Members and state must come to the same answer: nothing undecided may stand before it.
+        let status = self.node.status();
+        if body.member().is_some() && status.commit < status.end.index {
+            w.next_try = now + AGAIN;
+            return;
+        }
         if let Err(why) = self.judge(&body) {
             return self.finish(id, Reply::refused(why));
         }
@@ -227,10 +233,8 @@ impl Core {
         command: Option<&Command>,
         applied: Applied,
     ) {
-        if let Some(id) = request {
-            if let Some(checks) = self.proposed.remove(&id) {
-                checks.into_iter().for_each(|check| self.tally.clear(check));
-            }
+        if let Some(checks) = request.and_then(|id| self.proposed.remove(&id)) {
+            checks.into_iter().for_each(|check| self.tally.clear(check));
         }
         self.carry_out_effects(command, &applied.effects);
         if let Some(id) = request.filter(|id| self.requests.has(*id)) {

@@ -267,6 +267,7 @@ impl Core {
         if acting != self.acting {
             self.acting = acting;
             if acting {
+                self.tally.begin(now);
                 self.owed.begin(now, self.timing().heartbeat * 2);
             } else {
                 self.out.desk.stop_all();

@@ -68,6 +68,7 @@ use crate::probe::{ProbeConfig, Prober};
 use crate::quorum::Node;
 use crate::state::command::KINDS;
 use crate::store;
+use crate::sys::poll::raise_descriptor_limit;
 use crate::sys::signal::{self, Signal};
 use crate::transport::tls::Tls;
 use crate::transport::{self, Links, Setup, listen};
@@ -103,6 +104,10 @@ pub struct Options {
 /// Why it could not start, or could not go on: one line.
 pub fn run(options: &Options) -> Result<(), String> {
     threads::panic_ends_process();
+    match raise_descriptor_limit() {
+        Ok(limit) => log!(Debug, "start", "descriptors", limit = limit),
+        Err(e) => log!(Warn, "start", "the limit of descriptors stays as it is", why = e),
+    }
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let paths = Paths::new(&options.dir);
     crate::base::file::directory(paths.dir(), 0o750).map_err(|e| text::chain(&e))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use crate::alerts::{Change, Facts, Kind as Word, NodeReport};
-use crate::base::clock::Mono;
+use crate::base::clock::{Mono, Wall};
 use crate::base::id::AlertId;
 use crate::deliver::{DeliveryOutcome, Fate, Job};
 use crate::log;
@@ -67,7 +67,7 @@ impl Core {
             let heads = state.outbox().heads(id).filter(|d| !waits || d.about.by == self.me);
             for delivery in heads {
                 let facts = facts(delivery, &alert.name.to_string(), self);
-                let job = Job { id: delivery.id, owed_at: delivery.about.at, facts };
+                let job = Job { id: delivery.id, owed_at: delivery.owed_at, facts };
                 self.out.desk.offer(alert, job);
             }
         }
@@ -109,10 +109,11 @@ impl Core {
     }
 }
 
-/// Unique, and the same on every node and after every change of master: cluster and log index.
-fn name_of(id: DeliveryId, core: &Core) -> String {
+/// Unique, and the same on every node and after every change of master: cluster, log index, and
+/// the time, since a cluster that is founded anew counts its log from the start.
+fn name_of(id: DeliveryId, at: Wall, core: &Core) -> String {
     let cluster = core.cluster().map(|c| c.id.short()).unwrap_or_default();
-    format!("{id}.{cluster}")
+    format!("{id}.{:x}.{cluster}", at.0)
 }
 
 /// What a message says.
@@ -154,7 +155,8 @@ fn facts(delivery: &Delivery, alert: &str, core: &Core) -> Facts {
         state: about.to,
         previous: about.from,
         at: about.at,
-        down_for: about.down_since.map(|since| about.at.since(since)),
+        // A DOWN at the very moment has lasted for no time, which is not worth a line.
+        down_for: about.down_since.map(|since| about.at.since(since)).filter(|d| !d.is_zero()),
         reports: about.seen.iter().map(report).collect(),
         ok: u32::try_from(ok).unwrap_or(u32::MAX),
         total: about.peers,
@@ -162,8 +164,8 @@ fn facts(delivery: &Delivery, alert: &str, core: &Core) -> Facts {
         master: label(about.by),
         alert: alert.to_owned(),
         incident: about.incident.map(|i| i.index),
-        id: name_of(delivery.id, core),
-        in_reply_to: delivery.reply_to.as_ref().map(|r| name_of(r.id, core)),
+        id: name_of(delivery.id, delivery.owed_at, core),
+        in_reply_to: delivery.reply_to.as_ref().map(|r| name_of(r.id, r.at, core)),
         folded,
     }
 }

@@ -11,10 +11,10 @@ use crate::alerts::{Facts, Kind, NodeReport};
 use crate::config::{Alert, Check};
 use crate::control::message::{Ask, Reply, Request, TestState};
 use crate::state::Incident;
-use crate::state::command::Body;
+use crate::state::command::{Body, SilenceId};
 use crate::state::route::route;
 use crate::verdict::{Seen, Verdict};
-use crate::view::{IncidentSeen, IncidentView, TrustView};
+use crate::view::{IncidentSeen, IncidentView, SilenceView, TrustView};
 
 /// Incidents in one answer at most, unless fewer are asked for.
 const MOST_INCIDENTS: usize = 1000;
@@ -38,6 +38,15 @@ impl Core {
                 return answer(self.incidents(check.as_deref(), since.map(|s| s.millis()), *limit));
             }
             Ask::IncidentShow { id } => return answer(self.incident(id)),
+            Ask::SilenceList => return answer(Reply::Silences(self.silences())),
+            Ask::Silence { who, length, reason } => {
+                let check = who.as_deref().map(|w| plan::find_check(&cluster, w)).transpose();
+                check.map(|check| Some(Body::Silence { check, length: *length, reason: reason.clone() }))
+            }
+            Ask::SilenceEnd { id } => match id.parse() {
+                Ok(number) => Ok(Some(Body::EndSilence { id: SilenceId(number) })),
+                Err(_) => Err(format!("no silence {id:?} (see qu silence list)")),
+            },
             other => {
                 let rng = &mut self.rng;
                 let change = plan::plan(&cluster, other, &mut || rng.next_u128());
@@ -49,6 +58,19 @@ impl Core {
             Ok(None) => answer(Reply::refused("this question is not answered here")),
             Err(why) => answer(Reply::refused(why)),
         }
+    }
+
+    fn silences(&self) -> Vec<SilenceView> {
+        let Some(state) = &self.state else { return Vec::new() };
+        let name = |id| state.cluster().checks.get(&id).map(|c| c.name.to_string());
+        let shown = state.silences().all().map(|s| SilenceView {
+            id: s.id.to_string(),
+            check: s.check.and_then(name),
+            from: s.from,
+            until: s.until,
+            reason: s.reason.clone(),
+        });
+        shown.collect()
     }
 
     fn trusted(&self) -> Vec<TrustView> {

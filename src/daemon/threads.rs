@@ -87,7 +87,9 @@ pub fn panic_ends_process() {
     std::panic::set_hook(Box::new(|info| {
         let name = thread::current().name().unwrap_or("unnamed").to_owned();
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let said = info.payload_as_str().unwrap_or("no message");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let said = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
         log!(Error, "daemon", "thread panicked: ending the process", thread = name, at = place, why = said);
         std::process::exit(PANICKED);
     }));

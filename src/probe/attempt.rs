@@ -23,7 +23,7 @@ use super::http::exchange::{Exchange, Stream};
 use super::http::{Expect, Finding, location};
 use super::icmp::{Heard, Icmp, Ping};
 use super::schedule::Due;
-use super::socket::{Ctx, Failure, Sock};
+use super::socket::{Ctx, Failure, Sock, Stirred};
 use super::workers::Computed;
 
 /// Redirects that are followed.
@@ -34,8 +34,8 @@ const ABSORBED: u32 = 20;
 
 /// Why a probe is looked at.
 pub enum Event {
-    /// The socket of that number may have something.
-    Ready(u16),
+    /// Something can be done on a socket.
+    Ready(Stirred),
     /// It wanted to be asked now.
     Time,
     /// A worker has computed.
@@ -164,7 +164,7 @@ impl Attempt {
     fn step(&mut self, ctx: &mut Ctx<'_>, event: Event) -> Result<Progress, Failure> {
         let check = Arc::clone(&self.due.check);
         match (&mut self.phase, event) {
-            (Phase::Resolving(lookup), Event::Ready(sub)) => match lookup.ready(ctx, sub)? {
+            (Phase::Resolving(lookup), Event::Ready(on)) => match lookup.ready(ctx, on.sub)? {
                 Some(addresses) => self.resolved(ctx, &check, &addresses),
                 None => Ok(Progress::Waiting),
             },
@@ -172,25 +172,25 @@ impl Attempt {
                 Some(addresses) => self.resolved(ctx, &check, &addresses),
                 None => Ok(Progress::Waiting),
             },
-            (Phase::Connecting(connecting), Event::Ready(sub)) => match connecting.ready(ctx, sub)? {
-                Some(sock) => self.connected(ctx, &check, sock),
+            (Phase::Connecting(connecting), Event::Ready(on)) => match connecting.ready(ctx, on)? {
+                Some(sock) => self.connected(ctx, &check, sock, on.readable),
                 None => Ok(Progress::Waiting),
             },
             (Phase::Connecting(connecting), Event::Time) => match connecting.time(ctx)? {
-                Some(sock) => self.connected(ctx, &check, sock),
+                Some(sock) => self.connected(ctx, &check, sock, true),
                 None => Ok(Progress::Waiting),
             },
             (Phase::Handshake(handshake), Event::Ready(_)) => match handshake.drive(ctx)? {
-                Some(stream) => self.secured(ctx, &check, stream),
+                Some(stream) => self.secured(ctx, &check, stream, true),
                 None => Ok(Progress::Waiting),
             },
             (Phase::Handshake(handshake), Event::Computed(computed)) => {
                 match handshake.computed(ctx, computed)? {
-                    Some(stream) => self.secured(ctx, &check, stream),
+                    Some(stream) => self.secured(ctx, &check, stream, true),
                     None => Ok(Progress::Waiting),
                 }
             }
-            (Phase::Exchange(_), Event::Ready(_)) => self.exchange(ctx),
+            (Phase::Exchange(_), Event::Ready(on)) => self.exchange(ctx, on.readable),
             (Phase::Pinging(ping), Event::Heard(heard)) => {
                 Ok(if ping.heard(heard)? { Progress::Up } else { Progress::Waiting })
             }
@@ -222,34 +222,46 @@ impl Attempt {
         let (connecting, sock) = Connecting::start(ctx, addresses, port)?;
         self.phase = Phase::Connecting(connecting);
         match sock {
-            Some(sock) => self.connected(ctx, check, sock),
+            Some(sock) => self.connected(ctx, check, sock, true),
             None => Ok(Progress::Waiting),
         }
     }
 
-    fn connected(&mut self, ctx: &mut Ctx<'_>, check: &Check, sock: Sock) -> Result<Progress, Failure> {
+    fn connected(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        check: &Check,
+        sock: Sock,
+        readable: bool,
+    ) -> Result<Progress, Failure> {
         let Some(url) = self.hops.last() else { return Ok(Progress::Up) };
         if url.https {
             self.phase = Phase::Handshake(Handshake::start(ctx, sock, &url.to.host)?);
             return Ok(Progress::Waiting);
         }
-        self.secured(ctx, check, Stream::Plain(sock))
+        self.secured(ctx, check, Stream::Plain(sock), readable)
     }
 
     /// The connection is ready for the request.
-    fn secured(&mut self, ctx: &mut Ctx<'_>, check: &Check, stream: Stream) -> Result<Progress, Failure> {
+    fn secured(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        check: &Check,
+        stream: Stream,
+        readable: bool,
+    ) -> Result<Progress, Failure> {
         let (Target::Http { expect_status, body_match, .. }, Some(url)) = (&check.target, self.hops.last())
         else {
             return Ok(Progress::Up);
         };
         let expect = Expect { status: *expect_status, body: body_match.clone() };
         self.phase = Phase::Exchange(Box::new(Exchange::new(stream, url, expect)));
-        self.exchange(ctx)
+        self.exchange(ctx, readable)
     }
 
-    fn exchange(&mut self, ctx: &mut Ctx<'_>) -> Result<Progress, Failure> {
+    fn exchange(&mut self, ctx: &mut Ctx<'_>, readable: bool) -> Result<Progress, Failure> {
         let Phase::Exchange(exchange) = &mut self.phase else { return Ok(Progress::Waiting) };
-        match exchange.drive(ctx)? {
+        match exchange.drive(ctx, readable)? {
             None => Ok(Progress::Waiting),
             Some(Finding::Met) => Ok(Progress::Up),
             Some(Finding::Redirect(to)) => self.redirected(ctx, &to),

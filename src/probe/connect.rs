@@ -12,9 +12,10 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Type};
 
 use crate::base::clock::Mono;
+use crate::sys::errno;
 use crate::verdict::Stage;
 
-use super::socket::{Ctx, Failure, Sock, connection_failure};
+use super::socket::{Ctx, Failure, Sock, Stirred, connection_failure};
 
 /// More addresses than these are not tried: each waiting one holds a descriptor.
 const MOST_ADDRESSES: usize = 6;
@@ -82,16 +83,16 @@ impl Connecting {
         if self.left.is_empty() { Mono::FAR } else { self.next_at }
     }
 
-    /// Something happened on the socket of that number.
+    /// Something can be done on one of the sockets.
     ///
     /// # Errors
     /// When the last address has failed.
-    pub fn ready(&mut self, ctx: &mut Ctx<'_>, sub: u16) -> Result<Option<Sock>, Failure> {
-        let Some(at) = self.trying.iter().position(|(s, _)| *s == sub) else { return Ok(None) };
+    pub fn ready(&mut self, ctx: &mut Ctx<'_>, on: Stirred) -> Result<Option<Sock>, Failure> {
+        let at = self.trying.iter().position(|(s, _)| *s == on.sub);
+        let Some(at) = at.filter(|_| on.writable) else { return Ok(None) };
         let socket = &self.trying[at].1.socket;
         let error = match socket.take_error() {
-            Ok(None) if socket.peer_addr().is_ok() => return Ok(Some(self.trying.swap_remove(at).1)),
-            Ok(None) => return Ok(None),
+            Ok(None) => return Ok(Some(self.trying.swap_remove(at).1)),
             Ok(Some(e)) | Err(e) => e,
         };
         self.trying.swap_remove(at);
@@ -148,7 +149,7 @@ fn begin(ctx: &Ctx<'_>, to: SocketAddr) -> Result<(Sock, bool), Failure> {
     let sock = ctx.socket(Stage::Connect, Domain::for_address(to), Type::STREAM)?;
     match sock.socket.connect(&SockAddr::from(to)) {
         Ok(()) => Ok((sock, true)),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => Ok((sock, false)),
+        Err(e) if matches!(e.raw_os_error(), Some(errno::EINPROGRESS | errno::EINTR)) => Ok((sock, false)),
         Err(e) => Err(connection_failure(Stage::Connect, &e)),
     }
 }
@@ -169,13 +170,13 @@ mod tests {
     #[test]
     fn a_refusal_says_more_than_a_missing_route() {
         let of = |errno| connection_failure(Stage::Connect, &std::io::Error::from_raw_os_error(errno));
-        assert!(weight(&of(libc::ECONNREFUSED)) > weight(&of(libc::EHOSTUNREACH)));
-        assert!(weight(&of(libc::EHOSTUNREACH)) > weight(&of(libc::ENETUNREACH)));
-        assert_eq!(of(libc::ECONNREFUSED).detail, "connect: connection refused");
-        assert_eq!(of(libc::EHOSTUNREACH).detail, "connect: no route to host");
-        assert_eq!(of(libc::ENETUNREACH).detail, "connect: network unreachable");
+        assert!(weight(&of(errno::ECONNREFUSED)) > weight(&of(errno::EHOSTUNREACH)));
+        assert!(weight(&of(errno::EHOSTUNREACH)) > weight(&of(errno::ENETUNREACH)));
+        assert_eq!(of(errno::ECONNREFUSED).detail, "connect: connection refused");
+        assert_eq!(of(errno::EHOSTUNREACH).detail, "connect: no route to host");
+        assert_eq!(of(errno::ENETUNREACH).detail, "connect: network unreachable");
         assert!(
-            of(libc::EMFILE).starved && of(libc::EMFILE).detail.contains("out of file descriptors (limit ")
+            of(errno::EMFILE).starved && of(errno::EMFILE).detail.contains("out of file descriptors (limit ")
         );
     }
 }

@@ -19,7 +19,7 @@ use crate::base::id::CheckId;
 use crate::base::log;
 use crate::base::units::Host;
 use crate::config::{Check, Target};
-use crate::sys::poll::{Poller, Waker, descriptor_limit};
+use crate::sys::poll::{Poller, Ready, Waker, descriptor_limit};
 use crate::verdict::{Outcome, Report};
 
 use super::attempt::{Attempt, Event, Progress};
@@ -27,7 +27,7 @@ use super::dns::files::Files;
 use super::icmp::Icmp;
 use super::outbox::Outbox;
 use super::schedule::{Due, Schedule};
-use super::socket::{Ctx, Failure, OpenCount};
+use super::socket::{Ctx, Failure, OpenCount, Stirred};
 use super::tls::Tls;
 use super::workers::Workers;
 use super::{ProbeConfig, Shared, lock};
@@ -90,6 +90,8 @@ pub struct Engine {
     /// No probe that needs a descriptor is started before.
     hold: Mono,
     give_up_at: Mono,
+    /// So many sockets may be open.
+    budget: usize,
     open: OpenCount,
     files: Files,
     icmp: Icmp,
@@ -132,6 +134,7 @@ impl Engine {
             waiting: VecDeque::new(),
             hold: now,
             give_up_at: now,
+            budget: 0,
             open: OpenCount::default(),
             files: Files::new(config.resolv_conf, config.hosts, config.dns_port),
             reports: Outbox::new(reports),
@@ -193,6 +196,9 @@ impl Engine {
             (shared.wanted.take(), shared.stop)
         };
         if let Some(checks) = wanted {
+            let limit = descriptor_limit();
+            let left = limit.saturating_sub(RESERVED.min(limit / 2));
+            self.budget = usize::try_from(left).unwrap_or(usize::MAX);
             let with = checks.into_iter().map(|c| (Arc::clone(&c), (self.of)(&c))).collect();
             for id in self.schedule.reconcile(self.now, with) {
                 if let Some(slot) = self.running.get(&id).copied() {
@@ -205,15 +211,16 @@ impl Engine {
         !stop
     }
 
-    fn sockets(&mut self, ready: &[u64]) {
-        for token in ready {
-            match *token {
+    fn sockets(&mut self, ready: &[Ready]) {
+        for ready in ready {
+            match ready.token {
                 WAKER => self.waker.clear(),
                 ICMP_V4 => self.hear(false),
                 ICMP_V6 => self.hear(true),
                 token => {
                     let sub = u16::try_from(token & ((1 << SUB_BITS) - 1)).unwrap_or(0);
-                    self.step(token & !((1 << SUB_BITS) - 1), |a, ctx| a.advance(ctx, Event::Ready(sub)));
+                    let on = Stirred { sub, readable: ready.readable, writable: ready.writable };
+                    self.step(token & !((1 << SUB_BITS) - 1), |a, ctx| a.advance(ctx, Event::Ready(on)));
                 }
             }
         }
@@ -260,10 +267,8 @@ impl Engine {
         if self.waiting.is_empty() {
             return;
         }
-        let limit = descriptor_limit();
-        let budget = usize::try_from(limit.saturating_sub(RESERVED.min(limit / 2))).unwrap_or(usize::MAX);
         while let Some(waiting) = self.waiting.pop_front() {
-            if self.now < self.hold || self.open.get() >= budget {
+            if self.now < self.hold || self.open.get() >= self.budget {
                 self.starved += u64::from(waiting.since == self.now);
                 self.waiting.push_front(waiting);
                 return self.give_up_waiting();

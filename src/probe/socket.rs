@@ -15,6 +15,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::base::clock::Mono;
 use crate::base::text;
+use crate::sys::errno;
 use crate::sys::poll::{Poller, descriptor_limit};
 use crate::verdict::{Outcome, Stage};
 
@@ -61,17 +62,19 @@ impl Failure {
 /// this node's own trouble is told apart.
 pub fn connection_failure(stage: Stage, error: &io::Error) -> Failure {
     let cause = match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE) => return Failure::starved(),
-        Some(libc::EADDRNOTAVAIL) => return Failure::at(Stage::Local, "no free local port"),
-        Some(libc::ENOBUFS | libc::ENOMEM) => return Failure::at(Stage::Local, "out of memory for sockets"),
-        Some(libc::ECONNREFUSED) => "connection refused",
-        Some(libc::ECONNRESET | libc::EPIPE) => "connection reset",
-        Some(libc::ECONNABORTED) => "connection aborted",
-        Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => "no route to host",
-        Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EAFNOSUPPORT) => "network unreachable",
-        Some(libc::ETIMEDOUT) => "connection timed out",
-        Some(libc::EACCES | libc::EPERM) => "forbidden by a firewall or route of this host",
-        Some(libc::EINVAL) => "not an address to connect to",
+        Some(errno::EMFILE | errno::ENFILE) => return Failure::starved(),
+        Some(errno::EADDRNOTAVAIL) => return Failure::at(Stage::Local, "no free local port"),
+        Some(errno::ENOBUFS | errno::ENOMEM) => {
+            return Failure::at(Stage::Local, "out of memory for sockets");
+        }
+        Some(errno::ECONNREFUSED) => "connection refused",
+        Some(errno::ECONNRESET | errno::EPIPE) => "connection reset",
+        Some(errno::ECONNABORTED) => "connection aborted",
+        Some(errno::EHOSTUNREACH | errno::EHOSTDOWN) => "no route to host",
+        Some(errno::ENETUNREACH | errno::ENETDOWN | errno::EAFNOSUPPORT) => "network unreachable",
+        Some(errno::ETIMEDOUT) => "connection timed out",
+        Some(errno::EACCES | errno::EPERM) => "forbidden by a firewall or route of this host",
+        Some(errno::EINVAL) => "not an address to connect to",
         _ => return Failure::at(stage, error),
     };
     Failure::at(stage, cause)
@@ -114,6 +117,17 @@ impl Drop for Sock {
     }
 }
 
+/// A socket of the probe on which something can be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Stirred {
+    /// The socket's number.
+    pub sub: u16,
+    /// There is something to read, or the end.
+    pub readable: bool,
+    /// There is room to write, which also ends the making of a connection.
+    pub writable: bool,
+}
+
 /// What the engine lends to a probe for one step.
 pub struct Ctx<'a> {
     /// The time of this step.
@@ -142,8 +156,8 @@ impl Ctx<'_> {
     /// # Errors
     /// A starved failure when there is no descriptor; otherwise the kernel's refusal.
     pub fn socket(&self, stage: Stage, domain: Domain, kind: Type) -> Result<Sock, Failure> {
-        let made = Socket::new(domain, kind, None).and_then(|s| s.set_nonblocking(true).map(|()| s));
-        let socket = made.map_err(|e| connection_failure(stage, &e))?;
+        let socket =
+            Socket::new(domain, kind.nonblocking(), None).map_err(|e| connection_failure(stage, &e))?;
         self.open.0.fetch_add(1, Ordering::Relaxed);
         Ok(Sock { socket, count: self.open.clone() })
     }

@@ -219,11 +219,7 @@ impl Node {
             self.on_beat();
         }
         match &mut self.part {
-            Part::Follower(f) if f.master.is_none() => {
-                if self.may_campaign() && self.core.now >= self.campaign_at() {
-                    self.campaign();
-                }
-            }
+            Part::Follower(f) if f.master.is_none() => self.campaign_when_due(),
             Part::Candidate(c) if self.core.now >= c.until => self.become_follower(),
             Part::Candidate(c) if self.core.now >= c.ask_again => {
                 let real = c.real;
@@ -272,10 +268,10 @@ impl Node {
             }
             return;
         }
-        if let Part::Master(m) = &mut self.part {
-            if m.on_beat(&mut self.core) == Then::StepDown {
-                self.step_down();
-            }
+        if let Part::Master(m) = &mut self.part
+            && m.on_beat(&mut self.core) == Then::StepDown
+        {
+            self.step_down();
         }
     }
 
@@ -287,6 +283,12 @@ impl Node {
 
     fn campaign_at(&self) -> Mono {
         self.core.campaign_from + self.core.timing.heartbeat * self.core.rank()
+    }
+
+    fn campaign_when_due(&mut self) {
+        if self.may_campaign() && self.core.now >= self.campaign_at() {
+            self.campaign();
+        }
     }
 
     fn campaign(&mut self) {
@@ -417,10 +419,10 @@ impl Node {
             }
             Message::Appended { term, round, life, hold_ms, outcome } => {
                 self.see_term(term);
-                if let (Part::Master(m), true) = (&mut self.part, term == self.core.term) {
-                    if m.on_appended(&mut self.core, from, round, life, hold_ms, outcome) == Then::StepDown {
-                        self.step_down();
-                    }
+                if let (Part::Master(m), true) = (&mut self.part, term == self.core.term)
+                    && m.on_appended(&mut self.core, from, round, life, hold_ms, outcome) == Then::StepDown
+                {
+                    self.step_down();
                 }
             }
             Message::TakeOver { term } => self.on_take_over(from, term),

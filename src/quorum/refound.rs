@@ -100,7 +100,9 @@ impl Refound {
         };
         core.note(match known.members.len() {
             1 => format!("no state yet: starting as a cluster of one, config version {}", known.version),
-            _ => format!("no member has any state left: starting again from config version {}", known.version),
+            _ => {
+                format!("no member has any state left: starting again from config version {}", known.version)
+            }
         });
         core.term = self.term;
         core.vote = Some(core.me);

@@ -161,6 +161,7 @@ fn edit_alert(new: &mut Cluster, id: AlertId, edit: &AlertEdit) -> Result<What, 
 
 fn alert_rules(cluster: &Cluster, alert: &Alert) -> Result<(), Refused> {
     let name = alert.name.as_str();
+    alert.validate().map_err(Refused::Rule)?;
     if let Some(remind) = alert.remind.filter(|pause| *pause < SHORTEST_REMINDER) {
         return Err(Refused::Rule(format!(
             "alert {name:?}: reminders every {remind} are too often ({SHORTEST_REMINDER} at least)"

@@ -157,6 +157,9 @@ fn a_request_that_comes_twice_is_applied_once_and_answered_twice() {
     let refused = bench.tell_as(request, bad.clone());
     assert!(refused.result.is_err());
     assert_eq!(bench.tell_as(request, bad).result, refused.result, "a refusal is a result, too");
+    let request = RequestId::from_random(7);
+    bench.tell_as(Some(request), Body::Verdicts { changes: vec![] });
+    assert_eq!(bench.state.answer(request), None, "nobody asks for those again");
 }
 
 #[test]
@@ -236,6 +239,30 @@ fn an_outage_that_outlasts_a_silence_is_not_told_twice() {
 }
 
 #[test]
+fn a_second_outage_in_a_silence_is_told_after_it_although_the_first_was_told() {
+    let mut bench = Bench::new();
+    bench.turn(&check(1), Verdict::Down);
+    bench.deliver(1);
+    bench.tell(silence(None));
+    let id = SilenceId(bench.index);
+    bench.turn(&check(1), Verdict::Up);
+    bench.turn(&check(1), Verdict::Down);
+    let began = bench.now();
+    bench.tell(Body::EndSilence { id });
+    assert_eq!(bench.owed(), ["1D"]);
+    assert_eq!(bench.state.outbox().all().next().unwrap().about.down_since, Some(began));
+}
+
+#[test]
+fn a_removed_check_takes_its_silences_along() {
+    let mut bench = Bench::new();
+    bench.tell(silence(Some(check(1).id)));
+    let effects = bench.tell(Body::Change(Change::RemoveCheck(check(1).id))).effects;
+    assert!(effects.silences);
+    assert_eq!(bench.state.silences().all().count(), 0);
+}
+
+#[test]
 fn two_silences_end_with_the_last() {
     let mut bench = Bench::new();
     bench.tell(silence(None));
@@ -269,7 +296,9 @@ fn reminders_come_one_pause_after_the_last_message_and_end_with_the_outage() {
     assert!(reminder.reply_to.is_some());
     assert_eq!(bench.state.next_due(), None);
     bench.deliver(1);
-    assert_eq!(bench.state.next_due(), Some(Wall(bench.now().0 + 60_000)));
+    bench.tell(due[0].clone());
+    assert!(bench.owed().is_empty(), "late, and of the past");
+    assert_eq!(bench.state.next_due(), Some(Wall(bench.now().0 + 60_000 - 1_000)));
     bench.turn(&check(1), Verdict::Up);
     assert_eq!(bench.state.next_due(), None);
 }

@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod cred;
+pub mod errno;
 pub mod files;
 pub mod icmp;
 pub mod net;

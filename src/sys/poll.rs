@@ -20,6 +20,31 @@ pub struct Poller {
     epoll: OwnedFd,
 }
 
+/// A watched descriptor on which something can be done. An error or a hang-up counts as both: the
+/// next call tells which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// As given when it was watched.
+    pub token: u64,
+    /// There is something to read, or the end.
+    pub readable: bool,
+    /// There is room to write.
+    pub writable: bool,
+}
+
+impl Ready {
+    fn of(event: &libc::epoll_event) -> Ready {
+        #[allow(clippy::cast_possible_wrap)] // a bit set
+        let (events, token) = (event.events as libc::c_int, event.u64);
+        let broken = events & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
+        Ready {
+            token,
+            readable: broken || events & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
+            writable: broken || events & libc::EPOLLOUT != 0,
+        }
+    }
+}
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -66,12 +91,12 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits until something is ready or `limit` has passed, and puts the tokens of what is ready
-    /// into `ready` (emptied first). Rounded up to whole milliseconds. A signal ends the wait early.
+    /// Waits until something is ready or `limit` has passed, and puts what is ready into
+    /// `ready` (emptied first). Rounded up to whole milliseconds. A signal ends the wait early.
     ///
     /// # Errors
     /// The kernel's; none is expected.
-    pub fn wait(&self, ready: &mut Vec<u64>, limit: Option<Duration>) -> io::Result<()> {
+    pub fn wait(&self, ready: &mut Vec<Ready>, limit: Option<Duration>) -> io::Result<()> {
         ready.clear();
         let ms = limit.map_or(-1, |d| i32::try_from(d.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
@@ -80,7 +105,7 @@ impl Poller {
         let found = check(unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), room, ms) });
         match found {
             Ok(n) => {
-                ready.extend(events.iter().take(usize::try_from(n).unwrap_or(0)).map(|e| e.u64));
+                ready.extend(events.iter().take(usize::try_from(n).unwrap_or(0)).map(Ready::of));
                 Ok(())
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -166,18 +191,21 @@ mod tests {
         assert!(ready.is_empty(), "{ready:?}");
         waker.clone().wake();
         poller.wait(&mut ready, None).unwrap();
-        assert_eq!(ready, [7]);
+        assert_eq!(ready, [Ready { token: 7, readable: true, writable: false }]);
         waker.clear();
 
         let (mut a, b) = UnixStream::pair().unwrap();
         poller.watch(b.as_fd(), 9).unwrap();
         poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
-        assert_eq!(ready, [9], "writable at once");
+        assert_eq!(ready, [Ready { token: 9, readable: false, writable: true }]);
         poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
         assert!(ready.is_empty(), "and told once only: {ready:?}");
         a.write_all(b"x").unwrap();
         poller.wait(&mut ready, None).unwrap();
-        assert_eq!(ready, [9]);
+        assert_eq!(ready, [Ready { token: 9, readable: true, writable: true }]);
+        drop(a);
+        poller.wait(&mut ready, None).unwrap();
+        assert!(ready[0].readable && ready[0].writable, "a hang-up is both");
     }
 
     #[test]

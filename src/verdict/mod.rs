@@ -6,8 +6,8 @@
 //!
 //! Nothing here decides: a [`Transition`] is a proposal, and becomes true when a majority has
 //! committed it and `state` has applied it. A verdict is therefore never kept here; the tally is
-//! shown the committed one each time, and a new master begins with an empty tally and the verdicts
-//! that are in the state.
+//! shown the committed one each time, so a new master carries on from the verdicts that are in the
+//! state, with whatever reports have reached it.
 //!
 //! Left out on purpose: clocks (times come in as values), sending, and any memory of the past
 //! beyond the newest report of each node.

@@ -8,7 +8,11 @@
 //! * What [`Tally::poll`] has handed out is in flight until [`Tally::clear`], and is not handed
 //!   out again in between.
 //! * "No fresh report at all" is held against a check only once a whole window has passed since
-//!   this master began to listen, or since the check became what it is.
+//!   this node began as master ([`Tally::begin`]), since the check became what it is, and since
+//!   this process last stood still: then it was not the nodes that were silent.
+//!
+//! Any node may keep one, whether it is master or not: a new master then decides from reports that
+//! it has. Only a master proposes what [`Tally::poll`] returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +31,8 @@ use super::report::{Outcome, Report, Seen, Transition, Verdict, definition};
 const FRESH_INTERVALS: u64 = 3;
 /// and for this long at least.
 const FRESH_AT_LEAST: Span = Span::from_secs(30);
+/// Nobody looks this much too late unless the process stood still (stopped, its machine paused).
+const STOOD_STILL: Duration = Duration::from_secs(5);
 /// A kept detail, characters.
 const LONGEST_DETAIL: usize = 300;
 
@@ -129,18 +135,23 @@ impl Watched {
         }
     }
 
+    /// From when on silence means something, given since when this node listens.
+    fn patience(&self, listening: Mono) -> Mono {
+        self.born.max(listening) + self.window
+    }
+
     /// The verdict that the reports call for, if they call for any.
-    fn calls_for(&self, now: Mono, hysteresis: u32) -> Option<Verdict> {
+    fn calls_for(&self, now: Mono, hysteresis: u32, listening: Mono) -> Option<Verdict> {
         if self.reports.is_empty() {
-            return (now >= self.born + self.window).then_some(Verdict::Unknown);
+            return (now >= self.patience(listening)).then_some(Verdict::Unknown);
         }
         self.streak.steady(hysteresis)
     }
 
     /// When time alone changes something next.
-    fn next_deadline(&self, now: Mono) -> Option<Mono> {
+    fn next_deadline(&self, now: Mono, listening: Mono) -> Option<Mono> {
         let first = self.reports.values().map(|held| held.at + self.window).min();
-        first.or_else(|| Some(self.born + self.window).filter(|at| *at > now))
+        first.or_else(|| Some(self.patience(listening)).filter(|at| *at > now))
     }
 
     fn transition(&self, from: Verdict, to: Verdict, peers: usize) -> Transition {
@@ -168,11 +179,13 @@ impl Held {
     }
 }
 
-/// The newest reports, on the master. Made when a node becomes master, dropped when it is not.
+/// The newest reports of all peers about all enabled checks.
 #[derive(Clone, Debug)]
 pub struct Tally {
     peers: BTreeSet<NodeId>,
     hysteresis: u32,
+    /// Since when the silence of others can be told from not having listened.
+    listening: Mono,
     checks: BTreeMap<CheckId, Watched>,
     /// When which check must be looked at although nothing came in.
     deadlines: BTreeSet<(Mono, CheckId)>,
@@ -181,18 +194,29 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// An empty tally of a node that became master now.
+    /// An empty tally of a node that begins to listen now.
     #[must_use]
     pub fn new(now: Mono, cluster: &Cluster) -> Tally {
         let mut tally = Tally {
             peers: BTreeSet::new(),
             hysteresis: 0,
+            listening: now,
             checks: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             touched: BTreeSet::new(),
         };
         tally.configure(now, cluster);
         tally
+    }
+
+    /// This node becomes master now: reports that have not reached it yet get a whole window to.
+    pub fn begin(&mut self, now: Mono) {
+        self.listening = now;
+        let silent = self.checks.iter().filter(|(_, watched)| watched.deadline.is_none());
+        let silent: Vec<CheckId> = silent.map(|(id, _)| *id).collect();
+        for id in silent {
+            self.set_deadline(now, id);
+        }
     }
 
     /// Follows a change of the configuration: forgets nodes that are no peers, checks that are
@@ -271,7 +295,7 @@ impl Tally {
             return;
         };
         watched.evaluate(now, peers);
-        if watched.calls_for(now, self.hysteresis).is_some() {
+        if watched.calls_for(now, self.hysteresis, self.listening).is_some() {
             self.touched.insert(id);
         }
         if watched.deadline.is_none() {
@@ -281,7 +305,7 @@ impl Tally {
 
     fn set_deadline(&mut self, now: Mono, id: CheckId) {
         if let Some(watched) = self.checks.get_mut(&id) {
-            watched.deadline = watched.next_deadline(now);
+            watched.deadline = watched.next_deadline(now, self.listening);
             self.deadlines.extend(watched.deadline.map(|at| (at, id)));
         }
     }
@@ -295,6 +319,9 @@ impl Tally {
         limit: usize,
         current: impl Fn(CheckId) -> Option<Verdict>,
     ) -> Vec<Transition> {
+        if self.deadlines.first().is_some_and(|(at, _)| now.since(*at) > STOOD_STILL) {
+            self.begin(now);
+        }
         while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, id));
             if let Some(watched) = self.checks.get_mut(&id) {
@@ -309,7 +336,9 @@ impl Tally {
             let Some(watched) = self.checks.get_mut(&id).filter(|watched| !watched.in_flight) else {
                 continue;
             };
-            let (Some(from), Some(to)) = (current(id), watched.calls_for(now, self.hysteresis)) else {
+            let (Some(from), Some(to)) =
+                (current(id), watched.calls_for(now, self.hysteresis, self.listening))
+            else {
                 continue;
             };
             if from != to {

@@ -162,7 +162,7 @@ const LINES: &[Row<'_>] = &[
     (
         &["alert", "add", "smtp", "ops", "--host", "m", "--port", "0", "--from", "a@b", "--to", "c@d"],
         2,
-        "--port: \"0\" is not a port (1 to 65535)",
+        "--port: \"0\" is not a port (want 1 to 65535)",
     ),
     (
         &["alert", "add", "discord", "d"],
@@ -211,7 +211,11 @@ const LINES: &[Row<'_>] = &[
     (&["cluster", "set", "hysteresis", "two"], 2, "hysteresis: \"two\" is not a number"),
     // The daemon's own.
     (&["init", "--key-type", "rsa1024"], 2, "--key-type: \"rsa1024\" is none of rsa3072, ecdsa-p256"),
-    (&["init", "--bind", "here"], 2, "--bind: \"here\" is not an IP address"),
+    (
+        &["init", "--bind", "here"],
+        2,
+        "--bind: \"here\" is not an address to listen on (examples: 0.0.0.0, ::)",
+    ),
     (
         &["serve", "--log-level", "loud"],
         2,

@@ -212,7 +212,10 @@ impl Checkers {
                 return broken("I3", format!("a snapshot at {index}, which was never committed"));
             };
             if seen.entry.term != snapshot.end.term {
-                return broken("I3", format!("snapshot {:?} where term is {}", snapshot.end, seen.entry.term));
+                return broken(
+                    "I3",
+                    format!("snapshot {:?} where term is {}", snapshot.end, seen.entry.term),
+                );
             }
             (seen.digest, &seen.membership)
         };

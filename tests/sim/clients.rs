@@ -36,15 +36,7 @@ struct Current {
 impl Client {
     /// One that has not asked anything yet.
     pub fn new(number: usize) -> Client {
-        Client {
-            number,
-            turn: 0,
-            values: 0,
-            current: None,
-            script: None,
-            outcome: None,
-            acknowledged: 0,
-        }
+        Client { number, turn: 0, values: 0, current: None, script: None, outcome: None, acknowledged: 0 }
     }
 
     /// Forgets what it waits for.

@@ -187,9 +187,7 @@ impl World {
                 let parts = 2 + self.rng.below(2);
                 Fault::Groups((0..self.hosts.len()).map(|_| self.rng.below(parts)).collect())
             }
-            Kind::Isolate => {
-                Fault::Groups((0..self.hosts.len()).map(|h| u64::from(h == host)).collect())
-            }
+            Kind::Isolate => Fault::Groups((0..self.hosts.len()).map(|h| u64::from(h == host)).collect()),
             Kind::OneWay | Kind::CutLink if host == other => return None,
             Kind::OneWay => Fault::OneWay(host, other),
             Kind::CutLink => Fault::CutLink(host, other),

@@ -52,7 +52,13 @@ fn deadly(options: Options) -> Options {
     options.disk = (options.timing.0 * MS / 20, options.timing.0 * MS / 3);
     options.down = options.timing.1 * MS / 4;
     options.gap = options.timing.0 * MS;
-    options.only(&[(Kind::Crash, 10), (Kind::CrashDuring, 10), (Kind::Blackout, 3), (Kind::Heal, 5), (Kind::Isolate, 5)])
+    options.only(&[
+        (Kind::Crash, 10),
+        (Kind::CrashDuring, 10),
+        (Kind::Blackout, 3),
+        (Kind::Heal, 5),
+        (Kind::Isolate, 5),
+    ])
 }
 
 /// Partitions of every kind, one after another.

@@ -29,7 +29,9 @@ impl World {
         // One with bad links that reaches a majority may be master as well.
         let able: Vec<usize> = if ragged > 0 { (0..self.hosts.len()).collect() } else { part.clone() };
         let names: Vec<String> = part.iter().map(|h| host_name(*h)).collect();
-        self.trace.line(self.now, || format!("=== only {} from now on, {ragged} more badly linked", names.join(" ")));
+        self.trace.line(self.now, || {
+            format!("=== only {} from now on, {ragged} more badly linked", names.join(" "))
+        });
         let timing = self.check.app.config.timing;
         let (heartbeat, dead_after) = (timing.0 * MS, timing.1 * MS);
         let refounding = self.refounding.is_some();
@@ -49,7 +51,10 @@ impl World {
         let bound = (dead_after + (2 + lower as u64) * heartbeat) * 105 / 100 + slack;
         if !refounding && self.now - start > bound {
             let took = (self.now - start) / MS;
-            return broken("I7", format!("{} elected after {took} ms, bound {}", host_name(winner), bound / MS));
+            return broken(
+                "I7",
+                format!("{} elected after {took} ms, bound {}", host_name(winner), bound / MS),
+            );
         }
         self.agree(&part, ragged > 0, heartbeat, dead_after)?;
         if ragged == 0 {

@@ -115,8 +115,7 @@ impl World {
         app.config.version = 1;
         app.config.peers = founders.iter().copied().collect();
         app.config.timing = options.timing;
-        let snapshot =
-            Snapshot { end: LogEnd::default(), membership: membership.clone(), data: app.write() };
+        let snapshot = Snapshot { end: LogEnd::default(), membership: membership.clone(), data: app.write() };
         let hosts = (0..count)
             .map(|h| {
                 let skew = if options.skew { rng.below(2 * SKEW_PPM) } else { SKEW_PPM };
@@ -271,8 +270,7 @@ impl World {
 
     /// Sends a packet from one host to another.
     pub fn send(&mut self, from: usize, to: usize, packet: Packet) {
-        let flight =
-            Flight { from: (from, self.hosts[from].run), to: (to, self.hosts[to].run), packet };
+        let flight = Flight { from: (from, self.hosts[from].run), to: (to, self.hosts[to].run), packet };
         if self.hosts[to].core.is_none() {
             return;
         }
@@ -322,7 +320,9 @@ impl World {
         let late: Vec<(u64, u64)> = self
             .queue
             .iter()
-            .filter(|((at, _), e)| matches!(e, Event::Flight(_) | Event::Written { .. }) && *at > self.now + most)
+            .filter(|((at, _), e)| {
+                matches!(e, Event::Flight(_) | Event::Written { .. }) && *at > self.now + most
+            })
             .map(|(key, _)| *key)
             .collect();
         for key in late {

@@ -68,10 +68,6 @@ pub(super) static LOG_FORMAT: Flag = Flag {
     default: "text",
     ..PLAIN
 };
-pub(super) static RECOVER: Flag = bare(
-    "recover",
-    "Without state/: begin when a majority of the peers in cluster.yaml presents the same file",
-);
 pub(super) static SANDBOX_DIR: Flag = Flag {
     name: "dir",
     value: Value::Directory,

@@ -15,6 +15,7 @@ use socket2::{Domain, SockAddr, Type};
 
 use crate::base::clock::Mono;
 use crate::base::units::Host;
+use crate::sys::errno;
 use crate::verdict::Stage;
 
 use super::files::ResolvConf;
@@ -349,7 +350,7 @@ impl Lookup {
         let to = SocketAddr::new(server, self.port);
         let sock = ctx.socket(Stage::Dns, Domain::for_address(to), Type::STREAM)?;
         match sock.socket.connect(&SockAddr::from(to)) {
-            Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => {
+            Err(e) if e.raw_os_error() != Some(errno::EINPROGRESS) => {
                 return Err(connection_failure(Stage::Dns, &e));
             }
             _ => {}

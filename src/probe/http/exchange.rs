@@ -41,13 +41,17 @@ impl Exchange {
         self.reading.in_body()
     }
 
-    /// Sends and reads as far as the connection lets us.
+    /// Sends as far as the connection lets us, and reads where there is something to read.
     ///
     /// # Errors
     /// The answer is not the expected one, or none came.
-    pub fn drive(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<Finding>, Failure> {
+    pub fn drive(&mut self, ctx: &mut Ctx<'_>, readable: bool) -> Result<Option<Finding>, Failure> {
         match &mut self.stream {
-            Stream::Plain(sock) => drive_plain(sock, &mut self.out, &mut self.reading, ctx.scratch),
+            Stream::Plain(sock) => {
+                send_plain(sock, &mut self.out);
+                // Mostly the request has just gone out: no need to ask for the answer yet.
+                if readable { read_plain(sock, &mut self.reading, ctx.scratch) } else { Ok(None) }
+            }
             Stream::Tls(sock, tls) => drive_tls(sock, tls, &mut self.out, &mut self.reading, ctx.scratch),
         }
     }
@@ -57,23 +61,20 @@ fn lost(reading: &Reading, error: &io::Error) -> Failure {
     connection_failure(if reading.in_body() { Stage::Body } else { Stage::Http }, error)
 }
 
-fn drive_plain(
-    sock: &Sock,
-    out: &mut Vec<u8>,
-    reading: &mut Reading,
-    scratch: &mut [u8],
-) -> Result<Option<Finding>, Failure> {
-    let mut socket = &sock.socket;
+fn send_plain(sock: &Sock, out: &mut Vec<u8>) {
     while !out.is_empty() {
-        match socket.write(out) {
+        match (&sock.socket).write(out) {
             Ok(n) => drop(out.drain(..n)),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
             // A server may answer and close before it has read all: what it says decides.
             Err(_) => out.clear(),
         }
     }
+}
+
+fn read_plain(sock: &Sock, reading: &mut Reading, scratch: &mut [u8]) -> Result<Option<Finding>, Failure> {
     loop {
-        match socket.read(scratch) {
+        match (&sock.socket).read(scratch) {
             Ok(0) => return reading.end().map(Some),
             Ok(n) => {
                 if let Some(finding) = reading.feed(scratch.get(..n).unwrap_or_default())? {

@@ -129,6 +129,7 @@ impl Reading {
         }
         self.head.extend_from_slice(bytes);
         loop {
+            self.skip_blank_lines();
             self.is_http()?;
             let Some(end) = self.head_end() else {
                 if self.head.len() + self.passed > MOST_HEAD {
@@ -201,10 +202,18 @@ impl Reading {
         Failure::at(Stage::Body, format!("does not contain {wanted:?} ({how_far}{encoded})"))
     }
 
+    /// Line ends before an answer are forgiven (RFC 9112, section 2.2), within the bound of heads.
+    fn skip_blank_lines(&mut self) {
+        if self.seen == 0 {
+            let blank = self.head.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            self.head.drain(..blank);
+            self.passed += blank;
+        }
+    }
+
     /// Refuses what does not begin as an answer does, without waiting for its end.
     fn is_http(&self) -> Result<(), Failure> {
-        let start = self.head.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(self.head.len());
-        let begins = self.head.get(start..).unwrap_or_default();
+        let begins = self.head.as_slice();
         let length = begins.len().min(5);
         if begins.get(..length) == b"HTTP/".get(..length) {
             return Ok(());

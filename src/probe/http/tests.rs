@@ -93,6 +93,9 @@ fn what_is_not_http_is_said_at_once_and_shown() {
         read(b"SSH-2.0-OpenSSH_9\r\n", expect(200, None), 100),
         Err("http: the answer is not HTTP: \"SSH-2.0-OpenSSH_9\"".to_owned())
     );
+    assert_eq!(read(b"\r\nHTTP/1.1 200 OK\r\n\r\n", expect(200, None), 1), Ok(Finding::Met));
+    let blank = read("\n".repeat(70_000).as_bytes(), expect(200, None), 1).unwrap_err();
+    assert_eq!(blank, "http: headers larger than 64 KiB");
     let alert = read(&[21, 3, 1, 0, 2, 2, 70], expect(200, None), 100).unwrap_err();
     assert!(alert.contains("https://"), "{alert}");
     let broken = read(b"HTTP/1.1 2000 OK\r\n\r\n", expect(200, None), 100).unwrap_err();

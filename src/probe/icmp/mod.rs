@@ -17,6 +17,7 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use crate::base::clock::Mono;
+use crate::sys::errno;
 use crate::sys::icmp::{self as sys, IcmpSocket, Kind};
 use crate::sys::poll::Poller;
 use crate::verdict::Stage;
@@ -165,7 +166,7 @@ impl Icmp {
                 Ok(self.seq)
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Err(NotSent::Busy),
-            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => Err(NotSent::Busy),
+            Err(e) if e.raw_os_error() == Some(errno::ENOBUFS) => Err(NotSent::Busy),
             Err(e) => {
                 let failure = match e.raw_os_error().map(packet::unreachable_by_errno) {
                     Some(Some(why)) => Failure::at(Stage::Icmp, why),
@@ -212,10 +213,10 @@ impl Icmp {
 /// What must be done so that this process may ping.
 fn refused(refused: &sys::Refused, v6: bool) -> Failure {
     let errors = [&refused.datagram, &refused.raw].map(std::io::Error::raw_os_error);
-    if errors.contains(&Some(libc::EMFILE)) || errors.contains(&Some(libc::ENFILE)) {
+    if errors.contains(&Some(errno::EMFILE)) || errors.contains(&Some(errno::ENFILE)) {
         return Failure::starved();
     }
-    if errors.contains(&Some(libc::EAFNOSUPPORT)) {
+    if errors.contains(&Some(errno::EAFNOSUPPORT)) {
         let family = if v6 { "IPv6" } else { "IPv4" };
         return Failure::at(Stage::Local, format!("this host has no {family}"));
     }

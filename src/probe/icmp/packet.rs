@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use crate::sys::errno;
+
 /// Bytes of a probe's token.
 pub const TOKEN: usize = 16;
 /// Bytes after the ICMP header: as many as ping(8) sends, since some firewalls look at that.
@@ -127,10 +129,10 @@ pub fn unreachable(message: &[u8], v6: bool) -> Option<(IpAddr, Quoted, &'static
 #[must_use]
 pub fn unreachable_by_errno(errno: i32) -> Option<&'static str> {
     match errno {
-        libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENONET => Some("host unreachable"),
-        libc::ENETUNREACH | libc::ENETDOWN => Some("network unreachable"),
-        libc::EACCES | libc::EPERM => Some("prohibited by a firewall"),
-        libc::ECONNREFUSED | libc::ENOPROTOOPT | libc::EPROTO => Some("unreachable"),
+        errno::EHOSTUNREACH | errno::EHOSTDOWN | errno::ENONET => Some("host unreachable"),
+        errno::ENETUNREACH | errno::ENETDOWN => Some("network unreachable"),
+        errno::EACCES | errno::EPERM => Some("prohibited by a firewall"),
+        errno::ECONNREFUSED | errno::ENOPROTOOPT | errno::EPROTO => Some("unreachable"),
         _ => None,
     }
 }

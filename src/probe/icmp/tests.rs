@@ -139,13 +139,13 @@ fn senders_are_paced() {
 
 #[test]
 fn the_refusal_names_sysctl_group_and_capability() {
-    let denied = || std::io::Error::from_raw_os_error(libc::EACCES);
+    let denied = || std::io::Error::from_raw_os_error(errno::EACCES);
     let detail = refused(&sys::Refused { datagram: denied(), raw: denied() }, false).detail;
     let group = format!("group {}", sys::group());
     for part in ["local: ", "net.ipv4.ping_group_range", "CAP_NET_RAW", group.as_str()] {
         assert!(detail.contains(part), "{detail}");
     }
-    let none = || std::io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+    let none = || std::io::Error::from_raw_os_error(errno::EAFNOSUPPORT);
     let detail = refused(&sys::Refused { datagram: none(), raw: none() }, true).detail;
     assert_eq!(detail, "local: this host has no IPv6");
 }

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use super::plain::scratch_dir;
 use super::*;
 
 /// How the resolver answers one question.
@@ -106,16 +105,13 @@ impl Drop for Resolver {
     }
 }
 
-fn rig_with(name: &str, port: u16, resolv_conf: &str) -> (Rig, PathBuf) {
-    let dir = scratch_dir(name);
-    let path = dir.join("resolv.conf");
-    std::fs::write(&path, resolv_conf).unwrap();
-    let given = path.clone();
+fn rig_with(port: u16, resolv_conf: &str) -> (Rig, Scratch) {
+    let file = Scratch::file("resolv.conf", resolv_conf);
     let rig = Rig::new(|c| {
-        c.resolv_conf = given;
+        c.resolv_conf.clone_from(&file.0);
         c.dns_port = port;
     });
-    (rig, path)
+    (rig, file)
 }
 
 #[test]
@@ -132,7 +128,7 @@ fn each_way_a_name_can_fail_is_told_apart() {
     });
     let server = Server::new("127.0.0.1:0", |mut s| wait_for_end(&mut s));
     let port = server.at.port();
-    let (rig, _) = rig_with("failures", resolver.at.port(), "nameserver 127.0.0.1\nsearch lab.example\n");
+    let (rig, _file) = rig_with(resolver.at.port(), "nameserver 127.0.0.1\nsearch lab.example\n");
     let cases = [
         ("web.example", "up"),
         ("short", "up"),
@@ -157,7 +153,7 @@ fn each_way_a_name_can_fail_is_told_apart() {
 fn names_are_asked_for_afresh_by_every_probe() {
     let resolver = Resolver::new("127.0.0.1:0", |_| Say::V4);
     let server = Server::new("127.0.0.1:0", |mut s| wait_for_end(&mut s));
-    let (rig, _) = rig_with("afresh", resolver.at.port(), "nameserver 127.0.0.1\n");
+    let (rig, _file) = rig_with(resolver.at.port(), "nameserver 127.0.0.1\n");
     let target = check(tcp(&format!("web.example:{}", server.at.port())), 1000);
     rig.prober.set_checks(vec![target]);
     for round in 1..=3 {
@@ -172,7 +168,7 @@ fn a_silent_first_resolver_costs_a_part_of_the_timeout_only() {
     let silent = Resolver::new("127.0.0.1:0", |_| Say::Nothing);
     let good = Resolver::new(&format!("127.0.0.2:{}", silent.at.port()), |_| Say::V4);
     let server = Server::new("127.0.0.1:0", |mut s| wait_for_end(&mut s));
-    let (rig, path) = rig_with("second", silent.at.port(), "nameserver 127.0.0.1\nnameserver 127.0.0.2\n");
+    let (rig, file) = rig_with(silent.at.port(), "nameserver 127.0.0.1\nnameserver 127.0.0.2\n");
     let target = tcp(&format!("web.example:{}", server.at.port()));
     let report = rig.first_reports(&[check(target.clone(), 2000)]).remove(0);
     assert_eq!(detail(&report), "up");
@@ -180,7 +176,7 @@ fn a_silent_first_resolver_costs_a_part_of_the_timeout_only() {
     assert_eq!(good.at.ip(), "127.0.0.2".parse::<IpAddr>().unwrap());
 
     // The list is read again when it changes: now the good one comes first.
-    std::fs::write(&path, "nameserver 127.0.0.2\n# changed\n").unwrap();
+    std::fs::write(&file.0, "nameserver 127.0.0.2\n# changed\n").unwrap();
     let report = rig.first_reports(&[check(target, 2000)]).remove(0);
     assert_eq!(detail(&report), "up");
     assert!(report.took_ms < 300, "{}", report.took_ms);

@@ -55,6 +55,25 @@ fn icmp(host: &str) -> Target {
     Target::Icmp { host: host.parse().unwrap() }
 }
 
+/// Files that are gone when the test is over.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn file(name: &str, text: &str) -> Scratch {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("qu-probe-{}-{n}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
 /// A prober and its reports.
 struct Rig {
     prober: Prober,
@@ -66,7 +85,7 @@ impl Rig {
         let mut config = ProbeConfig {
             resolv_conf: PathBuf::from("/nonexistent/resolv.conf"),
             hosts: PathBuf::from("/nonexistent/hosts"),
-            ..ProbeConfig::system(|c| c.timeout.millis())
+            ..ProbeConfig::system(|c| c.timeout.millis(), 1)
         };
         change(&mut config);
         let (sender, reports) = crossbeam_channel::bounded(1024);

@@ -1,6 +1,7 @@
 //! TCP and ICMP, both families.
 
 use super::*;
+use crate::probe::icmp::packet::{self, Echo};
 use crate::sys::icmp::{Kind, open_kind};
 use socket2::{Domain, Socket, Type};
 
@@ -52,21 +53,12 @@ fn a_connection_that_is_never_answered_ends_at_the_timeout_and_not_later() {
 #[test]
 fn a_name_with_a_dead_and_a_living_address_is_up_and_soon() {
     let server = Server::new("127.0.0.1:0", |mut s| wait_for_end(&mut s));
-    let dir = scratch_dir("dead-and-living");
-    let hosts = dir.join("hosts");
-    std::fs::write(&hosts, "::1 both.example\n127.0.0.1 both.example\n").unwrap();
-    let rig = Rig::new(|c| c.hosts = hosts);
+    let hosts = Scratch::file("hosts", "::1 both.example\n127.0.0.1 both.example\n");
+    let rig = Rig::new(|c| c.hosts.clone_from(&hosts.0));
     let report =
         rig.first_reports(&[check(tcp(&format!("both.example:{}", server.at.port())), 3000)]).remove(0);
     assert_eq!(detail(&report), "up");
     assert!(report.took_ms < 1000, "{}", report.took_ms);
-    std::fs::remove_dir_all(dir).unwrap();
-}
-
-pub(super) fn scratch_dir(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("qu-probe-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    dir
 }
 
 fn may_ping() -> bool {
@@ -112,14 +104,27 @@ fn a_target_without_a_route_fails_at_once_and_names_the_cause() {
 }
 
 #[test]
-fn only_a_group_in_the_range_pings_by_datagram() {
-    // Both kinds, where the kernel allows both, find their own echoes.
-    for v6 in [false, true] {
+fn each_kind_of_socket_brings_its_echo_back() {
+    for (v6, to) in [(false, "127.0.0.1"), (true, "::1")] {
         for kind in [Kind::Datagram, Kind::Raw] {
-            match open_kind(v6, kind) {
-                Ok(socket) => assert_eq!(socket.kind(), kind),
-                Err(e) => eprintln!("skipped: {kind:?} socket, IPv6 {v6}: {e}"),
-            }
+            let socket = match open_kind(v6, kind) {
+                Ok(socket) => socket,
+                Err(e) => {
+                    eprintln!("skipped: {kind:?} socket, IPv6 {v6}: {e}");
+                    continue;
+                }
+            };
+            let sent = Echo { id: 4711, seq: 9, key: 1, token: *b"0123456789abcdef" };
+            socket.send(&packet::request(&sent, v6), to.parse().unwrap()).unwrap();
+            let mut buffer = [0; 256];
+            until("the echo", || {
+                let range = socket.receive(&mut buffer).unwrap();
+                let echo = range.and_then(|r| packet::reply(&buffer[r], v6));
+                // On datagram sockets the identifier is the kernel's.
+                echo.is_some_and(|e| {
+                    Echo { id: 4711, ..e } == sent && (kind == Kind::Datagram || e.id == 4711)
+                })
+            });
         }
     }
 }

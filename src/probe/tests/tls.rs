@@ -60,15 +60,15 @@ fn site(
 }
 
 /// A prober that trusts this authority and finds these names on this host.
-fn rig_trusting(authority: &Authority, name: &str) -> Rig {
-    let hosts = plain::scratch_dir(name).join("hosts");
-    std::fs::write(&hosts, "127.0.0.1 good.example other.example\n").unwrap();
+fn rig_trusting(authority: &Authority) -> (Rig, Scratch) {
+    let hosts = Scratch::file("hosts", "127.0.0.1 good.example other.example\n");
     let mut roots = RootCertStore::empty();
     roots.add(authority.der.clone()).unwrap();
-    Rig::new(|c| {
-        c.hosts = hosts;
+    let rig = Rig::new(|c| {
+        c.hosts.clone_from(&hosts.0);
         c.roots = Roots::Given(Arc::new(roots));
-    })
+    });
+    (rig, hosts)
 }
 
 const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -82,7 +82,7 @@ fn https(name: &str, server: &Server) -> Target {
 fn each_fault_of_a_certificate_is_named() {
     let ours = authority("ours");
     let stranger = authority("stranger");
-    let rig = rig_trusting(&ours, "tls-faults");
+    let (rig, _hosts) = rig_trusting(&ours);
     let good = site(Some(&ours), "good.example", (-1, 30), BOTH);
     let old = site(Some(&ours), "good.example", (-1, 30), ONLY_12);
     let address = site(Some(&ours), "127.0.0.1", (-1, 30), BOTH);
@@ -116,7 +116,7 @@ fn each_fault_of_a_certificate_is_named() {
 #[test]
 fn a_handshake_that_stalls_is_named_and_its_threads_end_with_the_prober() {
     let ours = authority("ours");
-    let mut rig = rig_trusting(&ours, "tls-stall");
+    let (mut rig, _hosts) = rig_trusting(&ours);
     let silent = Server::new("127.0.0.1:0", |mut s| wait_for_end(&mut s));
     assert_eq!(rig.detail(https("good.example", &silent), 300), "timeout after 300ms during tls handshake");
     rig.prober.stop();
@@ -126,7 +126,7 @@ fn a_handshake_that_stalls_is_named_and_its_threads_end_with_the_prober() {
 #[test]
 fn redirects_lead_from_plain_to_tls_and_back() {
     let ours = authority("ours");
-    let rig = rig_trusting(&ours, "tls-redirect");
+    let (rig, _hosts) = rig_trusting(&ours);
     let secure = site(Some(&ours), "good.example", (-1, 30), BOTH);
     let location = format!("https://good.example:{}/", secure.at.port());
     let plain = Server::http(move |_| {

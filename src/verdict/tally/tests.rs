@@ -205,7 +205,9 @@ fn without_fresh_reports_the_verdict_becomes_unknown_when_the_last_goes_stale() 
     bench.hear(5, 1, 1, true);
     bench.hear(20, 2, 1, true);
     assert_eq!(bench.tally.next_deadline(), at(90), "the first look is at the end of the first window");
-    assert_eq!(bench.turn(109), None);
+    assert_eq!(bench.turn(90), None);
+    assert_eq!(bench.tally.next_deadline(), at(95));
+    assert_eq!(bench.turn(95), None);
     assert_eq!(bench.tally.next_deadline(), at(110));
     assert_eq!(bench.turn(110), Some(Verdict::Unknown));
     assert_eq!(bench.tally.next_deadline(), Mono::FAR);
@@ -222,6 +224,42 @@ fn a_new_master_gives_the_reports_a_whole_window_to_arrive() {
     assert_eq!(bench.turn(0), None);
     assert_eq!(bench.turn(89), None);
     assert_eq!(bench.turn(90), Some(Verdict::Unknown));
+}
+
+#[test]
+fn a_node_that_listened_before_it_became_master_still_waits_a_window_for_what_is_missing() {
+    let mut bench = Bench::new(3, Verdict::Down);
+    // As a follower it heard nothing, and nobody asked what that means.
+    assert!(bench.tally.poll(at(90), 0, |_| Some(Verdict::Down)).is_empty());
+    bench.tally.begin(at(300));
+    assert_eq!(bench.turn(300), None);
+    assert_eq!(bench.tally.next_deadline(), at(390));
+    assert_eq!(bench.turn(390), Some(Verdict::Unknown));
+}
+
+#[test]
+fn a_follower_that_becomes_master_decides_from_the_reports_it_has() {
+    let mut bench = Bench::new(3, Verdict::Up);
+    for (second, from, round) in [(1, 1, 1), (2, 2, 1), (31, 1, 2), (32, 2, 2)] {
+        bench.hear(second, from, round, false);
+        assert!(bench.tally.poll(at(second), 0, |_| Some(Verdict::Up)).is_empty());
+    }
+    bench.tally.begin(at(33));
+    assert_eq!(bench.turn(33), Some(Verdict::Down));
+}
+
+#[test]
+fn a_process_that_stood_still_does_not_blame_the_nodes() {
+    let mut bench = Bench::new(1, Verdict::Down);
+    for round in 1..=2 {
+        bench.hear(round, 1, round, false);
+    }
+    assert_eq!(bench.turn(90), None);
+    // Ten minutes later, before anything that waits in the sockets has been read.
+    assert_eq!(bench.turn(690), None);
+    bench.hear(691, 1, 3, false);
+    assert_eq!(bench.turn(691), None);
+    assert_eq!(bench.turn(781), Some(Verdict::Unknown), "now it is the node");
 }
 
 #[test]
