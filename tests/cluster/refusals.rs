@@ -5,9 +5,8 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::support::{Cluster, Node, Ran};
+use super::support::{Cluster, Node, Ran, SECRET};
 
-const SECRET: &str = "a secret";
 
 /// The last line, which is the only one that is an error.
 #[track_caller]
