@@ -83,5 +83,5 @@ pub fn sandbox(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     };
     let dir = said.text("dir").map(PathBuf::from);
     let break_after = said.parse("break-after")?;
-    wiring::sandbox(session.out, &SandboxOptions { dir, nodes, break_after })
+    wiring::sandbox(session, &SandboxOptions { dir, nodes, break_after })
 }

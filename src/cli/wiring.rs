@@ -75,7 +75,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
 }
 
 /// Runs a sandbox until it is told to stop.
-pub fn sandbox(out: &mut dyn std::io::Write, options: &SandboxOptions) -> Result<(), Failure> {
+pub fn sandbox(session: &mut Session<'_>, options: &SandboxOptions) -> Result<(), Failure> {
     let exe = std::env::current_exe()
         .map_err(|e| Failure::Failed(format!("cannot find this program's own file: {e}")))?;
     // Before the first thread: each inherits the mask.
@@ -86,5 +86,5 @@ pub fn sandbox(out: &mut dyn std::io::Write, options: &SandboxOptions) -> Result
         nodes: options.nodes,
         break_after: options.break_after,
     };
-    daemon::sandbox::run(&options, out).map_err(Failure::Failed)
+    daemon::sandbox::run(&options, session.out).map_err(Failure::Failed)
 }

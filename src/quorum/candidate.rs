@@ -23,6 +23,8 @@ pub struct Candidate {
     pub transfer: bool,
     /// Who said yes, and whether that yes stands alone.
     yes: BTreeMap<NodeId, bool>,
+    /// Since when it would win, while it only asks.
+    would_win: Option<Mono>,
     /// The write of its own vote.
     own_vote: u64,
     /// Ask again those who have not said yes.
@@ -47,6 +49,7 @@ impl Candidate {
             real: false,
             transfer: false,
             yes: BTreeMap::new(),
+            would_win: None,
             own_vote: 0,
             ask_again: core.now,
             until: Mono::FAR,
@@ -65,6 +68,7 @@ impl Candidate {
             real: true,
             transfer,
             yes: BTreeMap::new(),
+            would_win: None,
             own_vote,
             ask_again: core.now,
             until: core.now + core.timing.heartbeat,
@@ -110,6 +114,15 @@ impl Candidate {
         if answer.granted && core.counts(from, answer.life) {
             self.yes.insert(from, answer.free);
         }
+    }
+
+    /// Whether it stands aside although it would win: nodes that see different peers may come to the
+    /// same rank, and would split the votes for ever. The higher NodeID gives the lower one that
+    /// asks at the same time one heartbeat.
+    pub fn stands_aside(&mut self, core: &Core) -> bool {
+        let since = *self.would_win.get_or_insert(core.now);
+        let asks = core.lower_asked.is_some_and(|at| core.now < at + core.beats(1, 2));
+        asks && core.now < since + core.timing.heartbeat
     }
 
     /// Whether it has won this round. Its own vote is among those it needs: were it master of a

@@ -42,6 +42,8 @@ pub struct Core {
     pub free_from: Mono,
     /// Not before this, plus one heartbeat for each live voter of lower NodeID.
     pub campaign_from: Mono,
+    /// When a voter of lower NodeID last asked whether it would win, and might.
+    pub lower_asked: Option<Mono>,
     /// Since when a quorum of voters is live, without a gap.
     pub quorum_since: Option<Mono>,
     pub next_beat: Mono,
@@ -78,6 +80,7 @@ impl Core {
             hold_until: Mono(0),
             free_from: if others { now + timing.dead_after } else { now },
             campaign_from: now,
+            lower_asked: None,
             quorum_since: None,
             next_beat: now,
             disk_works: true,

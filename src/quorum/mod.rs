@@ -17,6 +17,8 @@
 //! one more heartbeat for each live voter of lower NodeID, then campaigns. The order only chooses
 //! *who tries first*; safety rests on votes alone. A candidate that is behind or cut off fails its
 //! pre-vote (9.6), which changes nothing anywhere, and the next rank tries a heartbeat later (I7).
+//! Nodes that see different peers may count the same rank: of two that ask at the same time the
+//! higher NodeID stands aside for one heartbeat.
 //!
 //! **The lease (6.4.1) and what a voter promises (4.2.3).** Each answer to the master carries a
 //! promise: for so many milliseconds from now this node helps no other candidate. The master

@@ -309,7 +309,7 @@ impl Node {
         }
         if c.real {
             self.become_master();
-        } else {
+        } else if !c.stands_aside(&self.core) {
             let candidate = Candidate::running(&mut self.core, false);
             self.become_candidate(candidate);
         }
@@ -445,6 +445,10 @@ impl Node {
         let granted = asked > core.term && core.up_to_date(end) && core.unheld() && !leads && core.disk_works;
         let message =
             Message::PreVoted { asked, term: core.term, granted, life: core.life, free: core.free() };
+        let is_lower = from < core.me && core.membership().is_some_and(|m| m.voters.contains_key(&from));
+        if granted && is_lower {
+            self.core.lower_asked = Some(self.core.now);
+        }
         self.core.send(from, message);
     }
 

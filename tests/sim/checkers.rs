@@ -34,6 +34,8 @@ pub fn or_broken<T>(rule: &'static str, result: Result<T, String>) -> Checked<T>
 
 struct Seen {
     entry: Entry,
+    /// No master of a later term was known when it was committed.
+    committed_in: Term,
     digest: u64,
     membership: Membership,
 }
@@ -77,11 +79,6 @@ impl Checkers {
         self.base + self.history.len() as u64
     }
 
-    /// The term of the last committed entry, if there is one above the base.
-    pub fn committed_term(&self) -> Option<Term> {
-        self.history.last().map(|seen| seen.entry.term)
-    }
-
     /// The last committed membership.
     pub fn membership(&self) -> &Membership {
         self.history.last().map_or(&self.start.1, |seen| &seen.membership)
@@ -114,7 +111,8 @@ impl Checkers {
             _ if !disk.is_whole() => {}
             other => return broken("I4", format!("master of term {term} has on disk {other:?}")),
         }
-        match self.history.last() {
+        // A node that was stopped may count old votes and be master of a term that is long over.
+        match self.history.iter().rev().find(|seen| seen.committed_in < term) {
             Some(seen) if !disk.will_hold(seen.entry.index, seen.entry.term) => {
                 let (index, at) = (seen.entry.index, seen.entry.term);
                 broken("I2", format!("the master of term {term} lacks committed entry {index} of term {at}"))
@@ -169,7 +167,8 @@ impl Checkers {
             }
         }
         self.values_are_unique()?;
-        self.history.push(Seen { entry: entry.clone(), digest: self.app.digest(), membership });
+        let committed_in = self.masters.last_key_value().map_or(0, |(term, _)| *term);
+        self.history.push(Seen { entry: entry.clone(), committed_in, digest: self.app.digest(), membership });
         Ok(())
     }
 

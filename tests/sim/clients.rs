@@ -141,7 +141,9 @@ impl World {
         if h.core.is_none() || h.paused {
             return Ok(());
         }
-        self.trace.line(self.now, || format!("{} is asked: {}", trace::name(node_id(host)), request.text));
+        self.trace.line(self.now, || {
+            format!("{} is asked: {}", trace::name(node_id(host)), trace::short(&request.text))
+        });
         if h.role.me {
             if self.options.suppress
                 && let Some(told) = h.app.done.get(&request.id).copied()

@@ -36,6 +36,8 @@ pub enum Fault {
     Heal,
     /// A disk is so many times slower, for so long.
     SlowDisk(usize, u64, u64),
+    /// A disk is as it should be.
+    DiskWell(usize),
     /// A disk fails for so long.
     FailDisk(usize, u64),
     /// A process dies, loses `state/`, and starts again after so long.
@@ -83,6 +85,7 @@ impl World {
                 self.hosts[host].disk.slow = factor.max(1);
                 self.after(time, Event::DiskWell { host });
             }
+            Fault::DiskWell(host) => self.disk_well(host)?,
             Fault::FailDisk(host, time) => {
                 if !self.hosts[host].disk.failing {
                     self.hosts[host].disk.failing = true;

@@ -11,7 +11,7 @@ use quptime::quorum::message::{Blank, Entry, Incarnation, Index, Membership, Sna
 
 use super::app::App;
 use super::checkers::{Checked, Checkers, broken, or_broken};
-use super::clock::HostClock;
+use super::clock::{HostClock, MS};
 use super::disk::Disk;
 use super::net::{Packet, Reply, node_id};
 use super::trace;
@@ -174,7 +174,7 @@ impl World {
         let again = h.core.as_ref().is_some_and(|core| core.deadline() <= now);
         let h = &mut self.hosts[host];
         h.hasty = if again { h.hasty + 1 } else { 0 };
-        if h.hasty > 2 {
+        if h.hasty > 2 && self.options.lesions.is_empty() {
             return broken("contract", format!("{} wants to be woken at once, again and again", h.id));
         }
         Ok(())
@@ -188,7 +188,8 @@ impl World {
             return;
         }
         let late = if self.options.late > 0 { self.rng.below(self.options.late) } else { 0 };
-        let at = h.clock.truth_of(deadline).max(self.now) + late;
+        let soonest = if h.hasty > 0 { self.now + MS } else { self.now };
+        let at = h.clock.truth_of(deadline).max(soonest) + late;
         // An earlier wake-up is kept: the core only gets one more tick.
         if at < h.wake_at {
             h.wake_at = at;

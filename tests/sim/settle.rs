@@ -35,20 +35,23 @@ impl World {
         let timing = self.check.app.config.timing;
         let (heartbeat, dead_after) = (timing.0 * MS, timing.1 * MS);
         let refounding = self.refounding.is_some();
+        // Votes that were under way may elect one that hears nobody from now on: it holds the others
+        // for its term of trial.
+        let trial = if ragged > 0 { dead_after } else { 0 };
 
         let start = self.now;
         // The slack covers a vote, a pre-vote and an append there and back and four writes, with
         // clocks that run 4.5 % slow.
         let slack = heartbeat / 2;
         let ranks = (part.len() + ragged) as u64;
-        let longest = dead_after + (2 + ranks) * heartbeat;
+        let longest = trial + dead_after + (2 + ranks) * heartbeat;
         let limit = start + longest * 105 / 100 + slack + if refounding { 4 * dead_after } else { 0 };
         if !self.run_while(limit, |w| w.acts_within(&able).is_some())? {
             return broken("I7", format!("no master {} ms after the faults", (limit - start) / MS));
         }
         let winner = self.acts_within(&able).unwrap_or_default();
         let lower = self.hosts.iter().enumerate().filter(|(h, x)| *h < winner && x.core.is_some()).count();
-        let bound = (dead_after + (2 + lower as u64) * heartbeat) * 105 / 100 + slack;
+        let bound = (trial + dead_after + (2 + lower as u64) * heartbeat) * 105 / 100 + slack;
         if !refounding && self.now - start > bound {
             let took = (self.now - start) / MS;
             return broken(

@@ -71,10 +71,15 @@ pub fn membership(m: &Membership) -> String {
     }
 }
 
+/// The beginning of a text.
+pub fn short(text: &str) -> &str {
+    text.get(..40).unwrap_or(text)
+}
+
 fn entry(e: &Entry) -> String {
     let mut text = format!("{}@t{}", e.index, e.term);
     if let Some(command) = &e.command {
-        text += &format!(" \"{}\"", command.text);
+        text += &format!(" \"{}\"", short(&command.text));
     }
     if let Some(m) = &e.membership {
         text += &format!(" members {}", membership(m));
