@@ -100,11 +100,13 @@ fn down_and_recovered_arrive_by_mail_and_post_with_what_happened() {
     assert!(content(&chat.wait(2, Duration::from_secs(20))[1]).contains("web RECOVERED"));
 
     for node in &cluster.nodes {
-        let text = until("the incident is over on every node", || {
-            Some(node.ok(&["incident", "list", "--json"])).filter(|t| t.contains("\"end\": \"up\""))
+        let incidents = until("the incident is over on every node", || {
+            let text = node.ok(&["incident", "list", "--json"]);
+            let all: Vec<serde_json::Value> = serde_json::from_str(&text).expect("json");
+            all.iter().all(|i| i["end"] == "recovered").then_some(all)
         });
-        let incidents: Vec<serde_json::Value> = serde_json::from_str(&text).expect("json");
-        assert_eq!(incidents.len(), 1, "{text}");
+        assert_eq!(incidents.len(), 1, "{incidents:?}");
+        assert_eq!(incidents[0]["down_seen"].as_array().map(Vec::len), Some(3), "{incidents:?}");
     }
     no_secret_is_logged(&cluster);
 }
