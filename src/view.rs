@@ -271,7 +271,7 @@ pub struct IncidentView {
     /// When it ended; absent while it lasts.
     #[serde(with = "stamp::option")]
     pub ended: Option<Wall>,
-    /// How it ended: `up`, `unknown`, or `removed` with the check.
+    /// How it ended: `recovered`, `no reports`, `check disabled`, `target changed`, `check removed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
     /// The first failing node's sentence.

@@ -155,8 +155,8 @@ fn facts(delivery: &Delivery, alert: &str, core: &Core) -> Facts {
         state: about.to,
         previous: about.from,
         at: about.at,
-        // At the moment of DOWN there is nothing to count yet.
-        down_for: about.down_since.filter(|_| kind != Word::Down).map(|since| about.at.since(since)),
+        // A DOWN at the very moment has lasted for no time, which is not worth a line.
+        down_for: about.down_since.map(|since| about.at.since(since)).filter(|d| !d.is_zero()),
         reports: about.seen.iter().map(report).collect(),
         ok: u32::try_from(ok).unwrap_or(u32::MAX),
         total: about.peers,
