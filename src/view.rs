@@ -40,6 +40,11 @@ pub struct View {
     pub term: u64,
     /// The master, if there is one and it is heard.
     pub master: Option<NodeId>,
+    /// This node is master, and may act as such for so long after the picture was made even if it
+    /// hears nobody any more, milliseconds: a majority has promised to follow nobody else until
+    /// then. Absent when it may not act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_for_ms: Option<u64>,
     /// Who is there, and how many it takes.
     pub quorum: Quorum,
     /// Grows by one with every committed change of the configuration.
@@ -266,7 +271,7 @@ pub struct IncidentView {
     /// When it ended; absent while it lasts.
     #[serde(with = "stamp::option")]
     pub ended: Option<Wall>,
-    /// How it ended: `up`, `unknown`, or `removed` with the check.
+    /// How it ended: `recovered`, `no reports`, `check disabled`, `target changed`, `check removed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
     /// The first failing node's sentence.

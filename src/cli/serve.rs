@@ -29,7 +29,7 @@ pub struct SandboxOptions {
     pub dir: Option<PathBuf>,
     /// How many nodes.
     pub nodes: u32,
-    /// Stop and start the target this often.
+    /// Stop the targets after so long, and start them again after as long once more.
     pub break_after: Option<Span>,
 }
 
@@ -73,7 +73,7 @@ fn format(session: &Session<'_>, said: &Said) -> Result<Format, Failure> {
 }
 
 /// `qu sandbox`.
-pub fn sandbox(_: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
+pub fn sandbox(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let nodes = match said.text("nodes") {
         None => 3,
         Some(text) => {
@@ -83,5 +83,5 @@ pub fn sandbox(_: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     };
     let dir = said.text("dir").map(PathBuf::from);
     let break_after = said.parse("break-after")?;
-    wiring::sandbox(&SandboxOptions { dir, nodes, break_after })
+    wiring::sandbox(session, &SandboxOptions { dir, nodes, break_after })
 }

@@ -75,6 +75,16 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
 }
 
 /// Runs a sandbox until it is told to stop.
-pub fn sandbox(options: &SandboxOptions) -> Result<(), Failure> {
-    Err(Failure::Failed(format!("cannot start {} nodes: not wired", options.nodes)))
+pub fn sandbox(session: &mut Session<'_>, options: &SandboxOptions) -> Result<(), Failure> {
+    let exe = std::env::current_exe()
+        .map_err(|e| Failure::Failed(format!("cannot find this program's own file: {e}")))?;
+    // Before the first thread: each inherits the mask.
+    signal::block().map_err(|e| Failure::Failed(format!("cannot block signals: {e}")))?;
+    let options = daemon::sandbox::Options {
+        exe,
+        dir: options.dir.clone(),
+        nodes: options.nodes,
+        break_after: options.break_after,
+    };
+    daemon::sandbox::run(&options, session.out).map_err(Failure::Failed)
 }

@@ -244,10 +244,7 @@ impl Core {
 
     /// The result of a change is known.
     fn settle(&mut self, id: RequestId, result: &Result<state::Done, state::Refused>) {
-        match result {
-            Ok(done) => self.finish(id, Reply::Done(told(done))),
-            Err(why) => self.finish(id, Reply::refused(why.to_string())),
-        }
+        self.finish(id, answered(result));
     }
 
     /// Tells whoever waits, and forgets it.
@@ -297,6 +294,14 @@ impl Core {
             return Reply::NoQuorum { text: text.to_owned() };
         }
         Reply::no_quorum(live, of, status.membership.need())
+    }
+}
+
+/// The recorded result of a change, for a client.
+pub fn answered(result: &Result<state::Done, state::Refused>) -> Reply {
+    match result {
+        Ok(done) => Reply::Done(told(done)),
+        Err(why) => Reply::refused(why.to_string()),
     }
 }
 

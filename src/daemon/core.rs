@@ -41,6 +41,8 @@ use crate::view::View;
 const BATCH: usize = 256;
 /// An orderly stop waits this long for messages that are being delivered, and for a successor.
 const STOP_PATIENCE: Duration = Duration::from_millis(1200);
+/// Of that, how long the election of a successor may take after the role was handed over.
+const SUCCESSION: Duration = Duration::from_millis(700);
 
 /// What the core tells, and whom.
 pub struct Outside {
@@ -103,6 +105,8 @@ pub struct Core {
     pub(super) started: Mono,
     fatal: Option<String>,
     stopping: Option<Mono>,
+    /// The role was handed over in order to stop: until then its new holder is waited for.
+    successor_by: Option<Mono>,
     stop_at: Mono,
     alive_at: Mono,
 }
@@ -151,6 +155,7 @@ impl Core {
             started: now,
             fatal: None,
             stopping: None,
+            successor_by: None,
             stop_at: Mono::FAR,
             alive_at: now,
             clock: start.clock,
@@ -304,11 +309,15 @@ impl Core {
             return false;
         }
         let status = self.node.status();
-        if !status.role.me || status.membership.voters.len() <= 1 {
-            return self.backlog.is_empty();
+        if status.role.me && status.membership.voters.len() > 1 {
+            // Its connections stay until the successor is elected: the word to take over is still
+            // on its way, and of two nodes the successor needs this one's vote.
+            self.successor_by = Some(now + SUCCESSION);
+            self.drive(Input::HandOver { to: None });
+            return false;
         }
-        self.drive(Input::HandOver { to: None });
-        !self.node.status().role.me
+        let succeeded = status.role.master.is_some() || self.successor_by.is_none_or(|by| now >= by);
+        succeeded && self.backlog.is_empty()
     }
 
     pub(super) fn is_stopping(&self) -> bool {

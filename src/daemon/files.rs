@@ -337,8 +337,13 @@ impl Files {
             .and_then(|()| self.write_trust(&cluster));
         match written {
             Ok(()) => {
-                self.ours = Some((text, cluster));
                 self.seen = self.look().ok();
+                // Somebody may have saved between the write and the look: then this look is of an
+                // edit that was not dealt with.
+                if file::read_text(&self.paths.cluster_yaml(), LARGEST).is_ok_and(|now| now != text) {
+                    self.seen = None;
+                }
+                self.ours = Some((text, cluster));
                 if std::mem::take(&mut self.write_failed) {
                     log!(Info, "files", "cluster.yaml is written again");
                     drop(self.core.try_send(Event::Note { about: "files", text: None }));

@@ -119,6 +119,7 @@ pub fn first(me: NodeId, cluster: ClusterId, at: Wall) -> View {
         cluster,
         term: 0,
         master: None,
+        acts_for_ms: None,
         quorum: Quorum { ok: false, live: 0, need: 0, of: 0 },
         config_version: 0,
         updated_at: Wall(0),
@@ -256,6 +257,7 @@ impl Core {
             cluster: cluster.id,
             term: status.role.shown_term,
             master: status.role.master,
+            acts_for_ms: self.acts_for(now),
             quorum: Quorum {
                 ok: status.quorum,
                 live: count(live),
@@ -274,6 +276,12 @@ impl Core {
             probes: self.show_probes(),
             notes: self.show_notes(&status),
         }
+    }
+
+    /// Nothing while it stops: then it acts no more, whatever it was promised.
+    fn acts_for(&self, now: Mono) -> Option<u64> {
+        let left = self.node.acts_until().since(now);
+        (!self.is_stopping() && !left.is_zero()).then(|| u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn show_peer(&self, peer: &crate::config::Peer, status: &Status, wall: Wall) -> PeerView {

@@ -104,7 +104,7 @@ mod tests {
         let mut threads = Threads::new();
         let (stop, stopped) = bounded::<()>(0);
         threads.spawn("short", || {}).unwrap();
-        threads.spawn("long", move || drop(stopped.recv())).unwrap();
+        threads.spawn("long", move || assert!(stopped.recv().is_err())).unwrap();
         assert_eq!(threads.endings().recv_timeout(Duration::from_secs(5)).unwrap(), "short");
         assert_eq!(threads.join(Duration::from_millis(20)), ["long"]);
         drop(stop);

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::id::{AlertId, CheckId, NodeId};
-use crate::base::units::{HostPort, Span};
-use crate::config::{Alert, Channel, Check, Cluster, Peer, Url};
+use crate::base::units::HostPort;
+use crate::config::{Alert, Check, Cluster, Peer};
 
 use super::command::{AlertEdit, Change, CheckEdit, Setting};
 use super::outcome::{Item, Refused, What};
@@ -25,10 +25,6 @@ pub const MOST_CHECKS: usize = 100_000;
 pub const MOST_ALERTS: usize = 1_000;
 /// Peers that one cluster may have: every one of them speaks to every other each heartbeat.
 pub const MOST_PEERS: usize = 99;
-/// The shortest pause between two reminders.
-const SHORTEST_REMINDER: Span = Span::from_secs(1);
-/// The longest template, bytes.
-const LONGEST_TEMPLATE: usize = 64 * 1024;
 
 /// What `change` makes of `old`, and how to call it.
 ///
@@ -160,34 +156,7 @@ fn edit_alert(new: &mut Cluster, id: AlertId, edit: &AlertEdit) -> Result<What, 
 }
 
 fn alert_rules(cluster: &Cluster, alert: &Alert) -> Result<(), Refused> {
-    let name = alert.name.as_str();
     alert.validate().map_err(Refused::Rule)?;
-    if let Some(remind) = alert.remind.filter(|pause| *pause < SHORTEST_REMINDER) {
-        return Err(Refused::Rule(format!(
-            "alert {name:?}: reminders every {remind} are too often ({SHORTEST_REMINDER} at least)"
-        )));
-    }
-    for (field, template) in
-        [("subject_template", &alert.subject_template), ("body_template", &alert.body_template)]
-    {
-        if template.as_ref().is_some_and(|text| text.len() > LONGEST_TEMPLATE) {
-            return Err(Refused::Rule(format!(
-                "alert {name:?}: {field} is too long ({LONGEST_TEMPLATE} bytes at most)"
-            )));
-        }
-    }
-    let broken = match &alert.channel {
-        Channel::Smtp { to, .. } if to.is_empty() => Some("no recipient (one at least)"),
-        Channel::Smtp { port: 0, .. } => Some("port 0 (want 1 to 65535)"),
-        // The text stays out of the sentence: it is a secret.
-        Channel::Discord { webhook } if webhook.reveal().parse::<Url>().is_err() => {
-            Some("the webhook is not a URL (want https://...)")
-        }
-        Channel::Smtp { .. } | Channel::Discord { .. } => None,
-    };
-    if let Some(why) = broken {
-        return Err(Refused::Rule(format!("alert {name:?}: {why}")));
-    }
     let taken = cluster.alerts.values().any(|other| other.id != alert.id && other.name == alert.name);
     if taken {
         return Err(Refused::NameTaken { item: Item::Alert, name: alert.name.to_string() });

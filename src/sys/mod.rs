@@ -1,6 +1,7 @@
 //! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, poll, ICMP sockets.
 #![allow(unsafe_code)]
 
+pub mod child;
 pub mod cred;
 pub mod errno;
 pub mod files;

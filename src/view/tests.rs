@@ -44,6 +44,7 @@ fn view() -> View {
         cluster: ClusterId::from_random(7),
         term: 2,
         master: None,
+        acts_for_ms: None,
         quorum: Quorum { ok: true, live: 3, need: 2, of: 3 },
         config_version: 4,
         updated_at: Wall(1_778_598_000_000),

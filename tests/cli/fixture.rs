@@ -271,6 +271,7 @@ pub mod picture {
             cluster: ClusterId::from_random(0xc1),
             term: 2,
             master: Some(node(1)),
+            acts_for_ms: None,
             quorum: Quorum { ok: true, live: 2, need: 2, of: 3 },
             config_version: 4,
             updated_at: ago(1200),

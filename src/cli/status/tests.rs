@@ -15,6 +15,7 @@ fn bare() -> View {
         cluster: ClusterId::from_random(2),
         term: 2,
         master: Some(NodeId::from_random(1)),
+        acts_for_ms: None,
         quorum: Quorum { ok: true, live: 1, need: 1, of: 1 },
         config_version: 1,
         updated_at: Wall(0),

@@ -79,7 +79,7 @@ pub(super) static NODES: Flag = Flag { default: "3", ..text("nodes", "N", "How m
 pub(super) static BREAK_AFTER: Flag = text(
     "break-after",
     "DURATION",
-    "Stop the target after so long, start it again after as long once more, and so on",
+    "Stop the HTTP and TCP targets once, so long after all is up, and start them again after as long",
 );
 
 // Looking.

@@ -58,6 +58,7 @@ fn picture() -> Picture {
         cluster: ClusterId::from_random(2),
         term: 2,
         master: None,
+        acts_for_ms: None,
         quorum: Quorum { ok: false, live: 1, need: 2, of: 3 },
         config_version: 4,
         updated_at: Wall(0),

@@ -1,6 +1,7 @@
 use super::super::fixture::{Bench, alert, check, cluster, node, peer};
 use super::*;
-use crate::config::{MailTls, Secret, Target};
+use crate::base::units::Span;
+use crate::config::{Channel, MailTls, Secret, Target};
 
 fn bench() -> Bench {
     Bench::new()
@@ -52,7 +53,7 @@ fn what_cannot_be_is_refused_with_a_reason_and_changes_nothing() {
         ),
         (edit(CheckEdit { interval: Some(Span::from_millis(10)), ..CheckEdit::default() }), "too short"),
         (Change::AddAlert(Alert { id: alert(2).id, ..alert(1) }), "there is an alert named \"alert 1\""),
-        (Change::AddAlert(Alert { remind: Some(Span::from_millis(5)), ..alert(2) }), "too often"),
+        (Change::AddAlert(Alert { remind: Some(Span::from_millis(5)), ..alert(2) }), "too short"),
         (Change::RemoveAlert(nobody), "no alert"),
         (Change::AddPeer(peer(1)), "exists already"),
         (Change::AddPeer(Peer { advertise: peer(2).advertise, ..peer(9) }), "address node2:9901 belongs to"),
@@ -118,14 +119,14 @@ fn mail_without_recipients_is_refused() {
         headers: vec![],
     };
     let refused = bench().change(Change::AddAlert(Alert { channel, ..alert(2) })).unwrap_err();
-    assert_eq!(refused.to_string(), "alert \"alert 2\": no recipient (one at least)");
+    assert_eq!(refused.to_string(), "alert \"alert 2\": want 1 to 100 recipients");
 }
 
 #[test]
 fn a_webhook_that_is_no_url_is_refused_without_being_shown() {
     let channel = Channel::Discord { webhook: Secret::new("discord token 12345") };
     let refused = bench().change(Change::AddAlert(Alert { channel, ..alert(2) })).unwrap_err().to_string();
-    assert!(refused.contains("not a URL") && !refused.contains("12345"), "{refused}");
+    assert!(refused.contains("not an http or https URL") && !refused.contains("12345"), "{refused}");
 }
 
 #[test]

@@ -1,0 +1,233 @@
+//! One node: a data directory, a socket, a log, and at times a process.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{free_port, until, within};
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+pub struct Node {
+    pub dir: PathBuf,
+    pub socket: PathBuf,
+    pub port: u16,
+    pub id: String,
+    pub fingerprint: String,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Made by `qu init`, not started.
+    pub fn made(home: &Path, name: &str, secret: &str) -> Node {
+        let mut node = Node::unmade(home, name);
+        let (port, address) = (node.port.to_string(), node.address());
+        let ran = node.run(
+            &[
+                "init",
+                "--advertise",
+                &address,
+                "--port",
+                &port,
+                "--key-type",
+                "ecdsa-p256",
+                "--secret-file",
+                "-",
+            ],
+            Some(secret),
+        );
+        assert_eq!(ran.status, 0, "{ran:?}");
+        let line = |label: &str| {
+            let found = ran.out.lines().find_map(|l| l.strip_prefix(label));
+            found.expect("a line").trim().to_owned()
+        };
+        (node.id, node.fingerprint) = (line("node "), line("fingerprint "));
+        node
+    }
+
+    /// Nothing but a place.
+    pub fn unmade(home: &Path, name: &str) -> Node {
+        Node {
+            dir: home.join(name),
+            socket: home.join(format!("{name}.sock")),
+            log: home.join(format!("{name}.log")),
+            port: free_port(),
+            id: String::new(),
+            fingerprint: String::new(),
+            child: None,
+        }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qu"));
+        command.env_clear().env("QUPTIME_DIR", &self.dir).env("QUPTIME_SOCKET", &self.socket);
+        command
+    }
+
+    /// Starts the daemon; it need not answer yet.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "started twice");
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log");
+        let mut command = self.command();
+        command
+            .args(["serve", "--log-level", "debug"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        quptime::sys::child::ends_with_us(&mut command);
+        self.child = Some(command.spawn().expect("qu starts"));
+    }
+
+    /// Starts a daemon that is expected to refuse, and returns what it said.
+    pub fn refuses(&self) -> Ran {
+        let path = self.dir.with_extension("refusal");
+        let mut command = self.command();
+        command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(File::create(&path).expect("a file"));
+        quptime::sys::child::ends_with_us(&mut command);
+        let mut child = command.spawn().expect("qu starts");
+        let ended = |child: &mut Child| child.try_wait().expect("a child");
+        let status = within(Duration::from_secs(10), "the daemon refuses to start", || ended(&mut child));
+        let err = std::fs::read_to_string(&path).expect("text");
+        Ran { status: status.code().unwrap_or(-1), out: String::new(), err }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Death without a word.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("killed");
+        let status = child.wait().expect("waited for");
+        assert_eq!(status.signal(), Some(9), "it had ended by itself: {}", self.last_words());
+    }
+
+    /// Tells it to end, without waiting for that.
+    pub fn tell_to_end(&self) {
+        quptime::sys::signal::send(self.pid(), false).expect("it is there");
+    }
+
+    /// Waits for the end that it was told.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        within(Duration::from_secs(10), "it ends", || child.try_wait().expect("a child"))
+    }
+
+    /// Ends it in order; how long that took.
+    pub fn end(&mut self) -> Duration {
+        let start = Instant::now();
+        self.tell_to_end();
+        let status = self.ended();
+        assert!(status.success(), "{status}: {}", self.last_words());
+        start.elapsed()
+    }
+
+    /// One command against this node.
+    pub fn qu(&self, words: &[&str]) -> Ran {
+        self.run(words, None)
+    }
+
+    pub fn run(&self, words: &[&str], input: Option<&str>) -> Ran {
+        let mut command = self.command();
+        command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = command.spawn().expect("qu starts");
+        if let (Some(text), Some(mut pipe)) = (input, child.stdin.take()) {
+            // A command that refuses before it reads is fine.
+            drop(pipe.write_all(text.as_bytes()));
+        }
+        let output = child.wait_with_output().expect("qu ends");
+        Ran {
+            status: output.status.code().expect("qu ends by itself"),
+            out: String::from_utf8(output.stdout).expect("text"),
+            err: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
+    /// One command that must do what it says.
+    #[track_caller]
+    pub fn ok(&self, words: &[&str]) -> String {
+        let ran = self.qu(words);
+        assert_eq!(ran.status, 0, "qu {}: {ran:?}", words.join(" "));
+        ran.out
+    }
+
+    /// One command that must be refused, and what it says.
+    #[track_caller]
+    pub fn refused(&self, words: &[&str], status: i32) -> String {
+        let ran = self.qu(words);
+        assert_eq!(ran.status, status, "qu {}: {ran:?}", words.join(" "));
+        ran.err
+    }
+
+    /// The picture, with or without a quorum; `None` when nobody answers.
+    pub fn view(&self) -> Option<Value> {
+        serde_json::from_str(&self.qu(&["status", "--json"]).out).ok()
+    }
+
+    /// Who is master, in this node's eyes.
+    pub fn master(&self) -> Option<String> {
+        self.view()?["master"].as_str().map(str::to_owned)
+    }
+
+    /// Waits until the picture is as wanted.
+    #[track_caller]
+    pub fn sees(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until(what, || self.view().filter(|v| wanted(v)))
+    }
+
+    /// A check as this node sees it.
+    pub fn check(&self, name: &str) -> Option<Value> {
+        let view = self.view()?;
+        view["checks"].as_array()?.iter().find(|c| c["name"] == name).cloned()
+    }
+
+    /// Waits for the verdict of a check.
+    #[track_caller]
+    pub fn verdict(&self, name: &str, state: &str) -> Value {
+        until(&format!("{name} is {state}"), || self.check(name).filter(|c| c["state"] == state))
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn last_words(&self) -> String {
+        self.log().lines().next_back().unwrap_or_default().to_owned()
+    }
+
+    pub fn cluster_yaml(&self) -> PathBuf {
+        self.dir.join("cluster.yaml")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
