@@ -119,8 +119,8 @@ pub struct Facts {
     pub master: String,
     /// The alert's name.
     pub alert: String,
-    /// The incident's number.
-    pub incident: Option<u64>,
+    /// The incident, as `qu incident show` wants it.
+    pub incident: Option<String>,
     /// Unique, the same on every node and after every change of master: becomes the Message-ID.
     pub id: String,
     /// The `id` of the message that this one answers: DOWN, for its RECOVERED and reminders.
@@ -167,7 +167,7 @@ impl Facts {
             detail: why.to_owned(),
             master: "alpha.example.com:9901".to_owned(),
             alert: "ops".to_owned(),
-            incident: Some(1),
+            incident: Some("12.0".to_owned()),
             id: "1.0.sample".to_owned(),
             in_reply_to: None,
             folded: if kind == Kind::Summary {

@@ -147,8 +147,8 @@ fn labelled(facts: &Facts) -> Vec<(&'static str, String)> {
     rows.push(("reports", format!("{} of {} ok", facts.ok, facts.total)));
     rows.push(("master", facts.master.clone()));
     rows.push(("alert", facts.alert.clone()));
-    if let Some(incident) = facts.incident {
-        rows.push(("incident", incident.to_string()));
+    if let Some(incident) = &facts.incident {
+        rows.push(("incident", incident.clone()));
     }
     rows
 }

@@ -196,7 +196,7 @@ fn fields(facts: &Facts) -> Vec<(&'static str, Value)> {
         ("detail", line(&facts.detail)),
         ("master", line(&facts.master)),
         ("alert", line(&facts.alert)),
-        ("incident", facts.incident.unwrap_or(0).into()),
+        ("incident", facts.incident.clone().unwrap_or_default().into()),
         ("id", line(&facts.id)),
         ("changes", facts.folded.iter().map(change).collect::<Vec<_>>().into()),
         ("subject", built_in::subject_line(facts).into()),

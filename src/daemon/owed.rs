@@ -163,7 +163,7 @@ fn facts(delivery: &Delivery, alert: &str, core: &Core) -> Facts {
         detail: about.detail().to_owned(),
         master: label(about.by),
         alert: alert.to_owned(),
-        incident: about.incident.map(|i| i.index),
+        incident: about.incident.map(|i| i.to_string()),
         id: name_of(delivery.id, delivery.owed_at, core),
         in_reply_to: delivery.reply_to.as_ref().map(|r| name_of(r.id, r.at, core)),
         folded,

@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::support::{Cluster, Node, Ran, SECRET};
 
-
 /// The last line, which is the only one that is an error.
 #[track_caller]
 fn why(ran: &Ran) -> &str {
