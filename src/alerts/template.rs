@@ -24,7 +24,7 @@
 //! | `detail` | the first failing node's detail; may be empty |
 //! | `master` | the master that decided |
 //! | `alert` | the alert's name |
-//! | `incident` | the incident's number; 0 for a test |
+//! | `incident` | the incident's id, as `qu incident show` takes it; empty for a test |
 //! | `id` | the delivery's id, as in the Message-ID |
 //! | `changes` | in a summary: list of `time`, `from`, `to`, `detail`; else empty |
 //! | `subject`, `body` | the built-in text, to add to |

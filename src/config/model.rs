@@ -4,6 +4,8 @@
 //!
 //! The written form in `cluster.yaml` is `yaml.rs`'s; the derived serde form here is the one of
 //! the log and of messages between nodes.
+//!
+//! Long because these types are read together: one item's rule is often about another's field.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

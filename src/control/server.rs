@@ -217,6 +217,7 @@ impl Server {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     crate::log!(Warn, "control", "cannot accept a connection", why = e);
+                    // sleeps: nothing tells when a descriptor is free again.
                     thread::sleep(ACCEPT_PAUSE);
                 }
             }

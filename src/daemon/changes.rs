@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::core::Core;
+use super::gate;
 use super::requests::{Origin, Waiting};
 use crate::base::clock::{Mono, Wall};
 use crate::base::id::{NodeId, RequestId};
@@ -160,21 +161,10 @@ impl Core {
         if let Some(state) = &self.state {
             state.check(body).map_err(|e| e.to_string())?;
         }
-        let kind = body.kind();
         let voters = self.node.status().membership.voters;
-        let lacking: Vec<String> = voters
-            .keys()
-            .filter(|v| **v != self.me)
-            .filter_map(|v| {
-                let hello = self.peers.get(v)?.hello.as_ref()?;
-                let knows = hello.kinds.iter().any(|k| k == kind);
-                (!knows).then(|| format!("{v} (version {})", hello.version))
-            })
-            .collect();
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        Err(format!("{} cannot understand this change ({kind}): upgrade first", lacking.join(", ")))
+        let others = voters.into_keys().filter(|v| *v != self.me);
+        let heard = self.peers.iter().map(|(id, known)| (*id, known.hello.clone())).collect();
+        gate::understood(body.kind(), others, &heard)
     }
 
     /// The quorum core did not take it, or lost it with the role.
@@ -244,10 +234,7 @@ impl Core {
 
     /// The result of a change is known.
     fn settle(&mut self, id: RequestId, result: &Result<state::Done, state::Refused>) {
-        match result {
-            Ok(done) => self.finish(id, Reply::Done(told(done))),
-            Err(why) => self.finish(id, Reply::refused(why.to_string())),
-        }
+        self.finish(id, answered(result));
     }
 
     /// Tells whoever waits, and forgets it.
@@ -297,6 +284,14 @@ impl Core {
             return Reply::NoQuorum { text: text.to_owned() };
         }
         Reply::no_quorum(live, of, status.membership.need())
+    }
+}
+
+/// The recorded result of a change, for a client.
+pub fn answered(result: &Result<state::Done, state::Refused>) -> Reply {
+    match result {
+        Ok(done) => Reply::Done(told(done)),
+        Err(why) => Reply::refused(why.to_string()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
+use super::changes::answered;
 use super::core::Core;
 use super::plan;
 use crate::alerts::{Facts, Kind, NodeReport};
@@ -27,6 +28,10 @@ impl Core {
     pub(super) fn on_ask(&mut self, request: Request, reply: Sender<Reply>) {
         let Request { id, ask } = request;
         let answer = |text| drop(reply.try_send(text));
+        // Asked again after an answer that got lost: the names in it may mean nothing any more.
+        if let Some(result) = self.state.as_ref().and_then(|s| s.answer(id)) {
+            return answer(answered(result));
+        }
         let Some(cluster) = self.cluster().cloned() else {
             let text = "this node has no state of its cluster yet: it waits for a master to learn it from";
             return answer(Reply::NoQuorum { text: text.to_owned() });

@@ -73,7 +73,7 @@ impl fmt::Display for StoreError {
                     f,
                     "{} is damaged at byte {at}: {why}; move {} away and start: the node then learns \
                      its state again from the others (with fewer than a majority intact see \
-                     quptime-operations(7))",
+                     quptime-troubleshooting(7))",
                     path.display(),
                     dir.display()
                 )

@@ -355,6 +355,7 @@ impl Runner {
         }
         if let Err(e) = self.poll.wait(limit) {
             log!(Error, "links", "waiting for sockets failed, trying again", why = e);
+            // sleeps: what failed is the waiting itself, and a loop without it would burn the CPU.
             std::thread::sleep(RETRY);
         }
         let now = self.now();

@@ -247,6 +247,12 @@ impl Client {
                     std::thread::sleep(Duration::from_millis(50));
                     return Fate::Nothing;
                 }
+                // A node that was away and has not caught up yet may not know the check.
+                Ok(Reply::Refused { text }) if !open && text.starts_with("no check") => {
+                    self.book.with(|t| *t.counts.entry("of those, behind").or_default() += 1);
+                    std::thread::sleep(Duration::from_millis(50));
+                    return Fate::Nothing;
+                }
                 Ok(Reply::Refused { text }) if !open => {
                     self.book.with(|t| t.wrong.push(format!("{}: refused: {text}", ask.summary())));
                     return Fate::Nothing;

@@ -1,6 +1,7 @@
 use super::super::fixture::{Bench, alert, check, cluster, node, peer};
 use super::*;
-use crate::config::{MailTls, Secret, Target};
+use crate::base::units::Span;
+use crate::config::{Channel, MailTls, Secret, Target};
 
 fn bench() -> Bench {
     Bench::new()

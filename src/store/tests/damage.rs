@@ -182,7 +182,7 @@ fn the_refusal_names_file_byte_cause_and_remedy_in_one_line() {
         told,
         "/sim/state/log-4 is damaged at byte 8: a record's checksum is wrong; move /sim/state away and \
          start: the node then learns its state again from the others (with fewer than a majority intact \
-         see quptime-operations(7))"
+         see quptime-troubleshooting(7))"
     );
     let gone = disk.copy();
     gone.erase("vote");
