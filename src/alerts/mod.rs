@@ -119,7 +119,7 @@ pub struct Facts {
     pub master: String,
     /// The alert's name.
     pub alert: String,
-    /// The incident, as `qu incident show` wants it.
+    /// The incident's id, as `qu incident show` takes it.
     pub incident: Option<String>,
     /// Unique, the same on every node and after every change of master: becomes the Message-ID.
     pub id: String,
@@ -167,7 +167,7 @@ impl Facts {
             detail: why.to_owned(),
             master: "alpha.example.com:9901".to_owned(),
             alert: "ops".to_owned(),
-            incident: Some("12.0".to_owned()),
+            incident: Some("1.0".to_owned()),
             id: "1.0.sample".to_owned(),
             in_reply_to: None,
             folded: if kind == Kind::Summary {

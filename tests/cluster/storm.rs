@@ -5,11 +5,16 @@
 //! the same targets, moods and moments, as far as the machine keeps time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use quptime::base::rng::Rng;
-use quptime::deliver::sink::{Answer, SmtpMood, SmtpOptions, SmtpSink, WebhookMood, WebhookSink};
+use quptime::deliver::sink::{
+    Answer, ReceivedMail, SmtpMood, SmtpOptions, SmtpSink, WebhookMood, WebhookSink,
+};
 use serde_json::Value;
 
 use super::support::{Cluster, Target, within};
@@ -29,6 +34,7 @@ struct Told {
 struct Storm {
     cluster: Cluster,
     mail: SmtpSink,
+    trap: Trap,
     chat: WebhookSink,
     targets: Vec<Target>,
     down: [bool; CHECKS],
@@ -36,6 +42,32 @@ struct Storm {
     fallen: [usize; CHECKS],
     kills: usize,
     rng: Rng,
+}
+
+/// Holds a mail between its acceptance by the relay and the answer to the master, when set.
+#[derive(Clone)]
+struct Trap {
+    set: Arc<AtomicBool>,
+    caught: (Sender<()>, Receiver<()>),
+    released: (Sender<()>, Receiver<()>),
+}
+
+impl Trap {
+    fn new() -> Trap {
+        Trap { set: Arc::default(), caught: bounded(1), released: bounded(1) }
+    }
+
+    fn sink(&self) -> SmtpSink {
+        let trap = self.clone();
+        let on_arrival = Box::new(move |_: &ReceivedMail| {
+            if trap.set.swap(false, Ordering::SeqCst) {
+                trap.caught.0.send(()).expect("the storm listens");
+                let _ = trap.released.1.recv_timeout(Duration::from_secs(10));
+            }
+        });
+        SmtpSink::start(SmtpOptions { on_arrival: Some(on_arrival), ..SmtpOptions::default() })
+            .expect("a sink")
+    }
 }
 
 fn name(at: usize) -> String {
@@ -49,7 +81,8 @@ fn number(variable: &str) -> Option<u64> {
 impl Storm {
     fn begin(seed: u64) -> Storm {
         let cluster = Cluster::of("storm", 3);
-        let mail = SmtpSink::start(SmtpOptions::default()).expect("a sink");
+        let trap = Trap::new();
+        let mail = trap.sink();
         let chat = WebhookSink::start().expect("a sink");
         let targets: Vec<Target> = (0..CHECKS).map(|_| Target::start()).collect();
         let first = &cluster.nodes[0];
@@ -67,13 +100,17 @@ impl Storm {
         }
         let rng = Rng::new(seed);
         let (down, fallen) = ([false; CHECKS], [0; CHECKS]);
-        let storm = Storm { cluster, mail, chat, targets, down, fallen, kills: 0, rng };
+        let storm = Storm { cluster, mail, trap, chat, targets, down, fallen, kills: 0, rng };
         storm.settle();
         storm
     }
 
     fn round(&mut self) {
-        self.moods();
+        let trapped = self.rng.chance(400);
+        if !trapped {
+            self.moods();
+        }
+        self.trap.set.store(trapped, Ordering::SeqCst);
         for at in 0..CHECKS {
             if self.rng.chance(300) {
                 self.down[at] = !self.down[at];
@@ -81,7 +118,14 @@ impl Storm {
                 if self.down[at] { self.targets[at].down() } else { self.targets[at].up() }
             }
         }
-        if self.rng.chance(700) {
+        if trapped {
+            // In the middle of a delivery: the relay has the mail, and the master never hears so.
+            if self.trap.caught.1.recv_timeout(Duration::from_secs(10)).is_ok() {
+                self.kill_master();
+                self.trap.released.0.send(()).expect("the trap listens");
+            }
+            self.trap.set.store(false, Ordering::SeqCst);
+        } else if self.rng.chance(700) {
             // Not waiting for anything: the moment is to be any.
             thread::sleep(Duration::from_millis(self.rng.below(3_500)));
             self.kill_master();
@@ -162,7 +206,7 @@ impl Storm {
     /// Accepted mails in their order, with their Message-IDs.
     fn mails(&self) -> Vec<(Told, String)> {
         let accepted = self.mail.mails().into_iter().filter(|m| m.answer == 250);
-        let told = |m: quptime::deliver::sink::ReceivedMail| {
+        let told = |m: ReceivedMail| {
             let subject = m.header("Subject").unwrap_or_default();
             (told(&subject, m.body(), ""), m.header("Message-ID").expect("one"))
         };

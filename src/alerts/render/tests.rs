@@ -22,7 +22,7 @@ fn the_built_in_mail_says_what_the_specification_lists() {
          reports:    0 of 3 ok\n\
          master:     alpha.example.com:9901\n\
          alert:      ops\n\
-         incident:   12.0\n\
+         incident:   1.0\n\
          \nreports by node:\n\
          \x20 alpha.example.com:9901  fail  connect: connection refused\n\
          \x20 beta.example.com:9901   fail  connect: connection refused\n"
