@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::core::Core;
+use super::gate;
 use super::requests::{Origin, Waiting};
 use crate::base::clock::{Mono, Wall};
 use crate::base::id::{NodeId, RequestId};
@@ -160,21 +161,10 @@ impl Core {
         if let Some(state) = &self.state {
             state.check(body).map_err(|e| e.to_string())?;
         }
-        let kind = body.kind();
         let voters = self.node.status().membership.voters;
-        let lacking: Vec<String> = voters
-            .keys()
-            .filter(|v| **v != self.me)
-            .filter_map(|v| {
-                let hello = self.peers.get(v)?.hello.as_ref()?;
-                let knows = hello.kinds.iter().any(|k| k == kind);
-                (!knows).then(|| format!("{v} (version {})", hello.version))
-            })
-            .collect();
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        Err(format!("{} cannot understand this change ({kind}): upgrade first", lacking.join(", ")))
+        let others = voters.into_keys().filter(|v| *v != self.me);
+        let heard = self.peers.iter().map(|(id, known)| (*id, known.hello.clone())).collect();
+        gate::understood(body.kind(), others, &heard)
     }
 
     /// The quorum core did not take it, or lost it with the role.

@@ -27,13 +27,13 @@ use crate::base::clock::{Clock, Mono, Wall};
 use crate::base::id::{CheckId, NodeId, RequestId};
 use crate::base::rng::Rng;
 use crate::config::Cluster;
-use crate::deliver::Desk;
+use crate::deliver::{DeliveryOutcome, Desk};
 use crate::log;
 use crate::probe::Prober;
 use crate::quorum::Node;
 use crate::quorum::io::{Input, Timing, Write};
 use crate::state::State;
-use crate::transport::{Hello, Links};
+use crate::transport::{self, Hello, Links};
 use crate::verdict::{Report, Tally};
 use crate::view::View;
 
@@ -111,6 +111,18 @@ pub struct Core {
     alive_at: Mono,
 }
 
+/// Where the core hears; each with the bound that suits who speaks.
+pub struct Inlets {
+    /// From threads of this daemon.
+    pub events: Receiver<Event>,
+    /// From the probes of this node.
+    pub reports: Receiver<Report>,
+    /// From the links.
+    pub peers: Receiver<transport::Event>,
+    /// From the destinations.
+    pub fates: Receiver<DeliveryOutcome>,
+}
+
 /// What a core starts with.
 pub struct Start {
     /// This node.
@@ -167,27 +179,27 @@ impl Core {
     ///
     /// # Errors
     /// Why it cannot go on: one line, for the log and the exit status.
-    pub fn run(mut self, inbox: &Receiver<Event>, reports: &Receiver<Report>) -> Result<bool, String> {
+    pub fn run(mut self, from: &Inlets) -> Result<bool, String> {
         self.drive(Input::Tick);
         while self.fatal.is_none() && !self.is_stopped() {
             let wait = self.next_deadline().since(self.clock.mono());
             select! {
-                recv(inbox) -> event => match event {
+                recv(from.events) -> event => match event {
                     Ok(event) => self.on_event(event),
                     Err(_) => break,
                 },
-                recv(reports) -> report => if let Ok(report) = report { self.on_own_report(report) },
+                recv(from.peers) -> event => match event {
+                    Ok(event) => self.on_peer(event),
+                    Err(_) => self.fatal("the links' thread has ended".to_owned()),
+                },
+                recv(from.reports) -> report => match report {
+                    Ok(report) => self.on_own_report(report),
+                    Err(_) => self.fatal("the probes' thread has ended".to_owned()),
+                },
+                recv(from.fates) -> fate => fate.into_iter().for_each(|f| self.on_delivery(f)),
                 default(wait) => {}
             }
-            for _ in 0..BATCH {
-                match (inbox.try_recv(), reports.try_recv()) {
-                    (Err(_), Err(_)) => break,
-                    (event, report) => {
-                        event.into_iter().for_each(|e| self.on_event(e));
-                        report.into_iter().for_each(|r| self.on_own_report(r));
-                    }
-                }
-            }
+            self.take_more(from);
             self.on_time();
         }
         self.out.ending.store(true, Ordering::Release);
@@ -201,6 +213,21 @@ impl Core {
         }
     }
 
+    /// What else is there already, up to a bound.
+    fn take_more(&mut self, from: &Inlets) {
+        for _ in 0..BATCH {
+            let (event, peer) = (from.events.try_recv().ok(), from.peers.try_recv().ok());
+            let (report, fate) = (from.reports.try_recv().ok(), from.fates.try_recv().ok());
+            if event.is_none() && peer.is_none() && report.is_none() && fate.is_none() {
+                return;
+            }
+            event.into_iter().for_each(|e| self.on_event(e));
+            peer.into_iter().for_each(|e| self.on_peer(e));
+            report.into_iter().for_each(|r| self.on_own_report(r));
+            fate.into_iter().for_each(|f| self.on_delivery(f));
+        }
+    }
+
     /// This node cannot go on: everything ends.
     pub(super) fn fatal(&mut self, why: String) {
         log!(Error, "core", why.clone());
@@ -209,7 +236,6 @@ impl Core {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Peer(event) => self.on_peer(event),
             Event::Store(event) => self.on_store(event),
             Event::Ask { request, reply } => self.on_ask(request, reply),
             Event::Propose { id, body, reply } => self.begin(id, body, reply),
@@ -217,7 +243,6 @@ impl Core {
                 let id = self.new_request();
                 self.begin(id, crate::state::command::Body::HandEdit { items }, reply);
             }
-            Event::Delivery(outcome) => self.on_delivery(outcome),
             Event::MakeOffer { reply } => self.on_make_offer(&reply),
             Event::Consider { offer, reply } => self.on_consider(*offer, &reply),
             Event::Note { about, text } => self.picture.note(about, text),

@@ -6,16 +6,12 @@ use super::questions::Trial;
 use crate::base::id::RequestId;
 use crate::config::diff::Edit;
 use crate::control::message::{Ask, Reply, Request};
-use crate::deliver;
 use crate::state::command::Body;
 use crate::store;
-use crate::transport;
 use crate::transport::join::Offer;
 
 /// One thing to be told.
 pub enum Event {
-    /// From a link.
-    Peer(transport::Event),
     /// From the disk.
     Store(store::Event),
     /// From the control socket.
@@ -41,8 +37,6 @@ pub enum Event {
         /// Room for one answer.
         reply: Sender<Reply>,
     },
-    /// What became of a message.
-    Delivery(deliver::DeliveryOutcome),
     /// What is to be offered to a node that is being added.
     MakeOffer {
         /// Room for one answer.

@@ -7,13 +7,12 @@
 //! | --- | --- | --- | --- |
 //! | `core` | quorum core, state, tally, changes under way | `inbox` 1024 | everybody below |
 //! | `store` | files in `state/` | `writes` 64 | `inbox`: persisted, failed, works |
-//! | `links` | listening socket, all connections of peers and strangers | network, mailbox (256 a peer; full: dropped, counted) | `inbox` through `relay` |
-//! | `relay` | nothing | links' events 1024 (full: TCP pushes back), fates of messages 256 | `inbox` |
+//! | `links` | listening socket, all connections of peers and strangers | network, mailbox (256 a peer; full: dropped, counted) | `peers` 1024 (full: TCP pushes back) |
 //! | `probe` | schedule, every probe under way | configuration | `reports` 1024 (full: newest of each check waits) |
-//! | `deliver-*` | one destination each, while it has something to do | its queue (full: stays in the outbox) | fates |
+//! | `deliver-*` | one destination each, while it has something to do | its queue (full: stays in the outbox) | `fates` 256 |
 //! | `control` and its connections | control socket | callers | `inbox`, with room for one answer |
 //! | `files` | `cluster.yaml`, `trust.yaml` | newest configuration (one place), the file itself | `inbox`: hand edits |
-//! | `signal` | nothing | SIGTERM, SIGINT, SIGHUP | `inbox`: stop |
+//! | main | nothing | SIGTERM, SIGINT, SIGHUP; the end of any thread | `inbox`: stop |
 //!
 //! `inbox` is full when the core is busy for longer than a thousand events take; then connections,
 //! callers and links wait, and heartbeats of peers with them, so that a core that is stuck loses
@@ -28,6 +27,7 @@ mod counter;
 mod effects;
 mod event;
 mod files;
+mod gate;
 mod joining;
 mod lock;
 mod notify;
@@ -47,9 +47,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
-use self::core::{Core, Outside, Start};
+use self::core::{Core, Inlets, Outside, Start};
 use self::event::Event;
 use self::files::{Files, Inlet};
 use self::joining::Joining;
@@ -112,33 +112,13 @@ pub fn run(options: &Options) -> Result<(), String> {
     let paths = Paths::new(&options.dir);
     crate::base::file::directory(paths.dir(), 0o750).map_err(|e| text::chain(&e))?;
     let _lock = DirLock::take(&paths.lock()).map_err(|e| text::chain(&e))?;
-    let signals = signals()?;
     let notify = Arc::new(Notify::from_environment());
     loop {
         let life = Life::begin(options, &paths, &clock, &notify)?;
-        if !life.live(&signals)? {
+        if !life.live()? {
             return Ok(());
         }
     }
-}
-
-/// Signals arrive here for the whole life of the process.
-fn signals() -> Result<Receiver<Signal>, String> {
-    // One place: a second signal says nothing new.
-    let (tell, heard) = bounded(1);
-    let body = move || {
-        loop {
-            match signal::wait() {
-                Ok(signal) => drop(tell.try_send(signal)),
-                Err(e) => return log!(Error, "signal", "cannot wait for signals", why = e),
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("signal".to_owned())
-        .spawn(body)
-        .map_err(|e| format!("start a thread: {e}"))?;
-    Ok(heard)
 }
 
 /// Everything between a start and an end; a node that is taken into another cluster has two.
@@ -174,14 +154,12 @@ impl Life {
         let seed = || {
             crate::identity::random().map(|n| u64::try_from(n >> 64).unwrap_or(0)).map_err(|e| e.to_string())
         };
-        let mut threads = Threads::new();
+        let mut threads = Threads::new(signal::wake);
         let failed = |e: std::io::Error| format!("start a thread: {e}");
 
         let tell = inbox.clone();
         let disk = found.store;
         threads.spawn("store", move || run_store(disk, &written, &tell)).map_err(failed)?;
-        let tell = inbox.clone();
-        threads.spawn("relay", move || relay(&peers, &fates, &tell)).map_err(failed)?;
 
         let joining = Joining {
             me,
@@ -246,7 +224,7 @@ impl Life {
         threads
             .spawn("core", move || {
                 // Taken by the one who waits below, or by nobody when that has gone.
-                drop(tell_end.try_send(core.run(&events, &reports)));
+                drop(tell_end.try_send(core.run(&Inlets { events, reports, peers, fates })));
             })
             .map_err(failed)?;
 
@@ -275,22 +253,22 @@ impl Life {
 
     /// Waits for a signal, or for a thread that ends by itself; then ends everything. True when the
     /// node is to start anew.
-    fn live(self, signals: &Receiver<Signal>) -> Result<bool, String> {
+    fn live(self) -> Result<bool, String> {
         let endings = self.threads.endings();
         let first = loop {
-            select! {
-                recv(signals) -> signal => match signal {
-                    Ok(Signal::Stop) => {
-                        log!(Info, "signal", "told to stop");
-                        // Full means that the core is busy; it will look at the next try.
-                        drop(self.inbox.try_send(Event::Stop));
+            match signal::wait().map_err(|e| format!("cannot wait for signals: {e}"))? {
+                Signal::Stop => {
+                    log!(Info, "signal", "told to stop");
+                    // Full means that the core is busy; it will look at the next try.
+                    drop(self.inbox.try_send(Event::Stop));
+                }
+                Signal::HangUp => log!(Info, "signal", "SIGHUP: nothing to do, files are watched anyway"),
+                Signal::Wake => {
+                    // Without a name it is left over from the life before.
+                    if let Ok(name) = endings.try_recv() {
+                        break name;
                     }
-                    Ok(Signal::HangUp) => {
-                        log!(Info, "signal", "SIGHUP: nothing to do, files are watched anyway");
-                    }
-                    Err(_) => return Err("the signal thread has ended".to_owned()),
-                },
-                recv(endings) -> name => break name.unwrap_or_default(),
+                }
             }
         };
         let orderly = self.ending.load(Ordering::Acquire);
@@ -322,24 +300,5 @@ fn run_store(
     let ended = store::run(disk, writes, |event| drop(tell.send(Event::Store(event))));
     if let Err(e) = ended {
         log!(Error, "store", text::chain(&e));
-    }
-}
-
-/// Links and destinations speak to the core through one thread, so that each keeps the bound that
-/// suits it.
-fn relay(peers: &Receiver<transport::Event>, fates: &Receiver<DeliveryOutcome>, core: &Sender<Event>) {
-    loop {
-        let event = select! {
-            recv(peers) -> event => event.map(Event::Peer),
-            recv(fates) -> fate => fate.map(Event::Delivery),
-        };
-        match event {
-            Ok(event) => {
-                if core.send(event).is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
-        }
     }
 }

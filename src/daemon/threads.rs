@@ -22,15 +22,17 @@ pub struct Threads {
     ended: Sender<String>,
     endings: Receiver<String>,
     running: Vec<(String, JoinHandle<()>)>,
+    wake: fn(),
 }
 
 impl Threads {
-    /// None yet.
+    /// None yet. `wake` is called after each ending was noted, for whoever waits for other things
+    /// too.
     #[must_use]
-    pub fn new() -> Threads {
+    pub fn new(wake: fn()) -> Threads {
         // One note for each thread, and there are fewer than this: sending never waits.
         let (ended, endings) = bounded(64);
-        Threads { ended, endings, running: Vec::new() }
+        Threads { ended, endings, running: Vec::new(), wake }
     }
 
     /// Starts one.
@@ -38,11 +40,12 @@ impl Threads {
     /// # Errors
     /// The system's, when it has no room for another thread.
     pub fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let (ended, told) = (self.ended.clone(), name.to_owned());
+        let (ended, told, wake) = (self.ended.clone(), name.to_owned(), self.wake);
         let run = move || {
             body();
             // Full only when everything is ending already.
             drop(ended.try_send(told));
+            wake();
         };
         let handle = thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run)?;
         self.running.push((name.to_owned(), handle));
@@ -76,12 +79,6 @@ impl Threads {
     }
 }
 
-impl Default for Threads {
-    fn default() -> Threads {
-        Threads::new()
-    }
-}
-
 /// From now on a panic in any thread is one line in the log and the end of the process.
 pub fn panic_ends_process() {
     std::panic::set_hook(Box::new(|info| {
@@ -101,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_thread_is_heard_by_name_and_stragglers_are_named() {
-        let mut threads = Threads::new();
+        let mut threads = Threads::new(|| {});
         let (stop, stopped) = bounded::<()>(0);
         threads.spawn("short", || {}).unwrap();
         threads.spawn("long", move || assert!(stopped.recv().is_err())).unwrap();

@@ -9,9 +9,11 @@ pub enum Signal {
     Stop,
     /// SIGHUP: nothing to re-read that is not watched anyway; logged.
     HangUp,
+    /// SIGUSR1: a thread of this process has something to say ([`wake`]).
+    Wake,
 }
 
-/// Blocks SIGTERM, SIGINT and SIGHUP in this thread and in every one that it starts. Call before
+/// Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in this thread and in every one that it starts. Call before
 /// the first thread.
 ///
 /// # Errors
@@ -35,7 +37,17 @@ pub fn wait() -> io::Result<Signal> {
     if code != 0 {
         return Err(io::Error::from_raw_os_error(code));
     }
-    Ok(if signal == libc::SIGHUP { Signal::HangUp } else { Signal::Stop })
+    Ok(match signal {
+        libc::SIGHUP => Signal::HangUp,
+        libc::SIGUSR1 => Signal::Wake,
+        _ => Signal::Stop,
+    })
+}
+
+/// Makes [`wait`] return in this process. Only after [`block`]: unblocked, the signal ends it.
+pub fn wake() {
+    // SAFETY: takes two numbers and touches no memory of ours; a process may signal itself.
+    unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) };
 }
 
 /// Ends the process of this id in order, or at once.
@@ -56,7 +68,7 @@ fn set() -> libc::sigset_t {
     // that exist, so neither can fail.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
             libc::sigaddset(set.as_mut_ptr(), signal);
         }
         set.assume_init()

@@ -12,7 +12,7 @@ use super::swarm::{Kind, Options};
 use super::world::World;
 
 /// Runs that are tried before a search gives up.
-const TRIES: u64 = 4_000;
+const TRIES: u64 = 2_000;
 
 /// Searches with one rule off; what is broken must be one of `expected`.
 fn finds(rule: Rule, expected: &[&str], bias: impl Fn(Options) -> Options + Sync) {

@@ -9,6 +9,9 @@
 //! `QUPTIME_SEEDS=N` runs N seeds, `QUPTIME_SEED=X` one, with a readable trace:
 //! `QUPTIME_SEED=17 cargo test --test sim random -- --nocapture`.
 //!
+//! `QUPTIME_FIRST=X` starts with another seed; `QUPTIME_GO_ON=1` counts all failures of a long search
+//! in place of stopping at the first. The trace of a failure is kept under `target/tmp/`.
+//!
 //! The network is harsher than the one that nodes have: TCP neither reorders nor doubles.
 
 mod app;

@@ -101,7 +101,8 @@ impl World {
         if self.refounding.is_none() {
             memberships.push(self.check.membership().clone());
         }
-        for core in part.iter().filter_map(|h| self.hosts[*h].core.as_ref()) {
+        // Those of the others, too: what they have sent may still arrive.
+        for core in self.hosts.iter().filter_map(|h| h.core.as_ref()) {
             let status = core.status();
             if !status.blank {
                 memberships.push(status.membership);

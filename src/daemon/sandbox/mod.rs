@@ -24,7 +24,8 @@ use crate::base::clock::{Clock, RealClock};
 use crate::base::text;
 use crate::base::units::Span;
 use crate::deliver::sink::{SmtpOptions, SmtpSink, WebhookSink};
-use crate::sys::signal::Signal;
+use crate::log;
+use crate::sys::signal::{self, Signal};
 use crate::verdict::Verdict;
 use crate::view::View;
 
@@ -58,7 +59,7 @@ pub struct Options {
 /// # Errors
 /// Why it could not be set up: one line.
 pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), String> {
-    let signals = super::signals()?;
+    let signals = signals()?;
     let dir = Directory::make(options.dir.as_deref())?;
     let (tell, arrivals) = bounded(ARRIVALS);
     let mut stage = Stage {
@@ -353,4 +354,20 @@ impl Verdicts {
         }
         news
     }
+}
+
+/// Signals as they come; one place, since a second one says nothing new.
+fn signals() -> Result<Receiver<Signal>, String> {
+    let (tell, heard) = bounded(1);
+    let body = move || {
+        loop {
+            match signal::wait() {
+                Ok(signal) => drop(tell.try_send(signal)),
+                Err(e) => return log!(Error, "sandbox", "cannot wait for signals", why = e),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("signal".to_owned());
+    thread.spawn(body).map_err(|e| format!("start a thread: {e}"))?;
+    Ok(heard)
 }
