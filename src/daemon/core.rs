@@ -28,6 +28,7 @@ use crate::base::id::{CheckId, NodeId, RequestId};
 use crate::base::rng::Rng;
 use crate::config::Cluster;
 use crate::deliver::{DeliveryOutcome, Desk};
+use crate::identity::Trust;
 use crate::log;
 use crate::probe::Prober;
 use crate::quorum::Node;
@@ -98,6 +99,8 @@ pub struct Core {
     pub(super) inputs: VecDeque<Input>,
     pub(super) out: Outside,
     pub(super) joining: super::joining::Joining,
+    /// Whom this node knew at its start; until it counts among the members.
+    pub(super) floor: Option<Arc<Trust>>,
     /// Bytes of commands applied since the last snapshot.
     pub(super) log_bytes: usize,
     pub(super) snapshot_bytes: usize,
@@ -135,6 +138,8 @@ pub struct Start {
     pub node: Node,
     /// What this node is, for joins.
     pub joining: super::joining::Joining,
+    /// Whom it knows.
+    pub known: Arc<Trust>,
     /// Everybody else.
     pub out: Outside,
 }
@@ -161,6 +166,7 @@ impl Core {
             inputs: VecDeque::new(),
             out: start.out,
             joining: start.joining,
+            floor: Some(start.known),
             log_bytes: 0,
             snapshot_bytes: 0,
             acting: false,
@@ -260,6 +266,7 @@ impl Core {
         if now >= self.stop_at {
             self.on_stop();
         }
+        self.leave_the_past();
         self.watch_acting(now);
         self.flush_reports(now);
         self.propose_verdicts(now);

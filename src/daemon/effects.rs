@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::core::Core;
 use crate::config::Cluster;
+use crate::identity::Trust;
+use crate::identity::trust::TrustError;
 use crate::log;
 use crate::quorum::io::Input;
 use crate::state::command::Command;
@@ -52,8 +54,7 @@ impl Core {
     fn follow_config(&mut self, cluster: &Arc<Cluster>) {
         let now = self.clock.mono();
         self.joining.cluster = cluster.id;
-        self.out.files.put(Arc::clone(cluster));
-        match super::start::trust_of(cluster, self.me) {
+        match self.trust_now(cluster) {
             Ok(trust) => self.out.links.set_peers(cluster.id, Arc::new(trust)),
             Err(e) => return self.fatal(format!("the peers of the configuration: {e}")),
         }
@@ -61,8 +62,31 @@ impl Core {
         self.out.desk.set_alerts(&cluster.alerts);
         self.tally.configure(now, cluster);
         self.outgoing.retain(|id| cluster.checks.contains_key(id));
-        self.peers.retain(|id, _| cluster.peers.contains_key(id));
+        if self.floor.is_none() {
+            // Not while this is the past: the files say more than it does.
+            self.out.files.put(Arc::clone(cluster));
+            self.peers.retain(|id, _| cluster.peers.contains_key(id));
+        }
         self.inputs.push_back(Input::Timing(super::start::timing(&cluster.settings)));
         self.picture.config_changed();
+    }
+
+    /// The peers of `cluster`, and while this node does not count, everybody whom it knew at its
+    /// start: it goes through configurations in which the master that feeds it was no peer yet.
+    fn trust_now(&self, cluster: &Cluster) -> Result<Trust, TrustError> {
+        let trust = super::start::trust_of(cluster, self.me)?;
+        let known = self.floor.iter().flat_map(|floor| floor.nodes()).filter(|k| k.node_id != self.me);
+        Ok(known.cloned().fold(trust, super::start::also))
+    }
+
+    /// This node has caught up: from now on the committed configuration alone says who is a peer.
+    pub(super) fn leave_the_past(&mut self) {
+        if self.floor.is_none() || !self.node.status().counts {
+            return;
+        }
+        if let Some(cluster) = self.cluster().cloned() {
+            self.floor = None;
+            self.follow_config(&cluster);
+        }
     }
 }

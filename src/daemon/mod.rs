@@ -192,14 +192,15 @@ impl Life {
         let prober = Prober::start(ProbeConfig::system(definition, seed()?), Arc::clone(clock), reports_in)
             .map_err(|e| format!("start the probes: {e}"))?;
 
+        let core_node = Node::new(me, start::timing(&found.cluster.settings), found.boot, clock.mono());
         let (inlet, outlet) = Inlet::new();
         let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?);
-        if let Some(committed) = &found.committed {
+        // A node that has to catch up knows less than its files.
+        if let Some(committed) = found.committed.as_ref().filter(|_| core_node.status().counts) {
             files.remember(committed);
         }
         threads.spawn("files", move || files.run()).map_err(failed)?;
 
-        let core_node = Node::new(me, start::timing(&found.cluster.settings), found.boot, clock.mono());
         let view = Arc::new(Published::new(picture::first(me, found.cluster.id, clock.wall())));
         let ending = Arc::new(AtomicBool::new(false));
         let core = Core::new(Start {
@@ -208,6 +209,7 @@ impl Life {
             seed: seed()?,
             node: core_node,
             joining,
+            known: found.known,
             out: Outside {
                 links,
                 writes,

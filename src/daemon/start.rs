@@ -188,6 +188,8 @@ pub struct Found {
     pub committed: Option<Arc<Cluster>>,
     /// Whom to trust until there is a state.
     pub trust: Arc<Trust>,
+    /// Everybody whom any file names, for a node that has to catch up.
+    pub known: Arc<Trust>,
 }
 
 /// Opens `state/` and decides what this node may claim to know.
@@ -203,12 +205,15 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
         let cluster = (**state.cluster()).clone();
         let trust = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
         let committed = Some(Arc::clone(state.cluster()));
+        let in_file = file.iter().flat_map(|f| f.peers.values().map(Known::from));
+        let known = and_kept(in_file.fold(trust.clone(), also), paths, node.config.node_id)?;
         return Ok(Found {
             boot: Boot::Remembered(remembered),
             store,
             cluster,
             committed,
             trust: Arc::new(trust),
+            known: Arc::new(known),
         });
     }
     let life = crate::identity::random().map_err(|e| e.to_string())?;
@@ -229,17 +234,26 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
     } else {
         None
     };
-    let mut trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
-    if let Ok(text) = file::read_text(&paths.trust_yaml(), LARGEST) {
-        let kept = trust::from_yaml(&text)?;
-        for known in kept.nodes().filter(|k| k.node_id != node.config.node_id) {
-            if trusted.get(known.node_id).is_none() {
-                trusted = trusted.with(known.clone()).map_err(|e| e.to_string())?;
-            }
-        }
-    }
+    let trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
+    let trusted = Arc::new(and_kept(trusted, paths, node.config.node_id)?);
     let boot = Boot::Blank { life, file: known };
-    Ok(Found { boot, store, cluster, committed: None, trust: Arc::new(trusted) })
+    Ok(Found { boot, store, cluster, committed: None, trust: Arc::clone(&trusted), known: trusted })
+}
+
+/// One more, unless the node or the key is there already.
+#[must_use]
+pub fn also(trust: Trust, known: Known) -> Trust {
+    if trust.get(known.node_id).is_some() || trust.who(&known.fingerprint).is_some() {
+        return trust;
+    }
+    trust.with(known).unwrap_or(trust)
+}
+
+/// And whom `trust.yaml` names.
+fn and_kept(trust: Trust, paths: &Paths, me: NodeId) -> Result<Trust, String> {
+    let Ok(text) = file::read_text(&paths.trust_yaml(), LARGEST) else { return Ok(trust) };
+    let kept = trust::from_yaml(&text).map_err(|e| format!("{}: {e}", paths.trust_yaml().display()))?;
+    Ok(kept.nodes().filter(|k| k.node_id != me).cloned().fold(trust, also))
 }
 
 fn read_cluster(paths: &Paths) -> Result<Option<Cluster>, String> {

@@ -4,15 +4,20 @@
 //! library; where neither tells, of the source text. Each test holds both directions: nothing is
 //! missing from its page, and no page has what does not exist.
 
+mod lines;
+mod page;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use quptime::alerts::template;
 use quptime::config::node::Overrides;
 use quptime::config::{trust, yaml};
+
+use lines::{arguments, check_line};
+use page::{Line, page, pages, references};
 
 /// Pages of others that ours may point to.
 const FOREIGN: &[&str] = &["bash 1", "fish 1", "zsh 1", "systemd.exec 5", "systemd.service 5", "cron 8"];
@@ -71,99 +76,6 @@ fn flags() -> BTreeMap<String, BTreeSet<String>> {
         }
     }
     all
-}
-
-/// A page's source.
-struct Page {
-    name: String,
-    text: String,
-}
-
-impl Page {
-    /// Macro lines, continued ones joined, as words; with the section and subsection they are in.
-    fn lines(&self) -> Vec<Line> {
-        let joined = self.text.replace("\\\n", " ");
-        let (mut section, mut subsection) = (String::new(), String::new());
-        let mut found = Vec::new();
-        for line in joined.lines().filter_map(|l| l.strip_prefix('.')) {
-            let words: Vec<String> =
-                line.split_whitespace().map(|w| w.trim_matches('"').to_owned()).collect();
-            match words.first().map(String::as_str) {
-                Some("Sh") => (section, subsection) = (words[1..].join(" "), String::new()),
-                Some("Ss") => subsection = words[1..].join(" "),
-                _ => {}
-            }
-            found.push(Line { section: section.clone(), subsection: subsection.clone(), words });
-        }
-        found
-    }
-
-    /// The literal blocks.
-    fn literal(&self) -> Vec<String> {
-        let mut blocks = Vec::new();
-        let mut inside: Option<String> = None;
-        for line in self.text.lines() {
-            if line.starts_with(".Bd -literal") {
-                inside = Some(String::new());
-            } else if line.starts_with(".Ed") {
-                blocks.extend(inside.take());
-            } else if let Some(block) = &mut inside {
-                block.push_str(line.strip_prefix("\\&").unwrap_or(line));
-                block.push('\n');
-            }
-        }
-        blocks
-    }
-}
-
-struct Line {
-    section: String,
-    subsection: String,
-    words: Vec<String>,
-}
-
-impl Line {
-    /// Long flags that this line names: `Fl -json`.
-    fn flags(&self) -> impl Iterator<Item = String> + '_ {
-        let pairs = self.words.iter().zip(self.words.iter().skip(1));
-        // `.Fl h , -help`: one `Fl` goes on over what follows it up to the next macro.
-        let after_fl = self.words.iter().enumerate().filter(|(at, w)| {
-            w.starts_with('-') && w.len() > 2 && {
-                let before = self.words[..*at].iter().rev().take_while(|b| b.as_str() != "Ar");
-                before.into_iter().any(|b| b == "Fl")
-            }
-        });
-        let direct = pairs.filter(|(fl, name)| *fl == "Fl" && name.starts_with('-')).map(|(_, name)| name);
-        let names: BTreeSet<&String> = direct.chain(after_fl.map(|(_, w)| w)).collect();
-        names
-            .into_iter()
-            .map(|n| n[1..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect::<String>())
-    }
-
-    /// The arguments of this macro when it is an item of that kind: `.It Cm a , b`.
-    fn item(&self, kind: &str) -> Vec<String> {
-        match self.words.as_slice() {
-            [it, what, names @ ..] if it == "It" && what == kind => {
-                names.iter().filter(|n| *n != ",").cloned().collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-}
-
-fn page(name: &str) -> Page {
-    Page { name: name.to_owned(), text: read(&format!("man/{name}")) }
-}
-
-fn pages() -> Vec<Page> {
-    let mut names: Vec<String> = fs::read_dir(root().join("man"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .filter(|n| n.ends_with(".1") || n.ends_with(".5") || n.ends_with(".7"))
-        .collect();
-    names.sort();
-    assert!(names.len() >= 15, "{names:?}");
-    names.iter().map(|n| page(n)).collect()
 }
 
 /// The page of a command: of its first word.
@@ -427,86 +339,6 @@ fn the_fields_of_templates_are_those_of_the_manual_and_its_template_renders() {
     }
 }
 
-/// Splits a line as a shell does, as far as the manual's lines go: blanks, single and double
-/// quotes; ends at what is the shell's own.
-fn shell_words(line: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let (mut quote, mut open) = (None, false);
-    for c in line.chars() {
-        match (quote, c) {
-            (Some(q), _) if c == q => quote = None,
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                if !open {
-                    words.push(String::new());
-                    open = true;
-                }
-            }
-            (None, ' ' | '\t') => open = false,
-            (None, '>' | '|' | '&' | ';' | '#') if !open => break,
-            _ => {
-                if !open {
-                    words.push(String::new());
-                    open = true;
-                }
-                words.last_mut().unwrap().push(c);
-            }
-        }
-    }
-    words
-}
-
-/// The arguments of `qu` in a line, if it is one of `qu`'s.
-fn arguments(line: &str) -> Option<Vec<String>> {
-    let words = shell_words(line.trim().trim_start_matches("$ "));
-    let plain = words.iter().map(String::as_str).collect::<Vec<_>>();
-    let rest = match plain.as_slice() {
-        ["sudo", "-u", _, "qu", rest @ ..] | ["sudo", "qu", rest @ ..] | ["qu", rest @ ..] => rest,
-        ["cargo", "run", "--release", "--", rest @ ..] => rest,
-        _ => return None,
-    };
-    Some(rest.iter().map(|w| (*w).to_owned()).collect())
-}
-
-/// Runs the program for at most ten seconds: a line that is not understood as meant might begin
-/// something.
-fn dry_run(arguments: &[String]) -> Output {
-    let nowhere = std::env::temp_dir().join(format!("qu-docs-{}", std::process::id()));
-    let mut child = Command::new(env!("CARGO_BIN_EXE_qu"))
-        .args(arguments)
-        .arg("--help")
-        .env("QUPTIME_SOCKET", nowhere.join("sock"))
-        .env("QUPTIME_DIR", &nowhere)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    for _ in 0..1000 {
-        if child.try_wait().unwrap().is_some() {
-            return child.wait_with_output().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.kill().unwrap();
-    panic!("qu {arguments:?} --help does not end");
-}
-
-/// A line is right when the program reads all of it up to a `--help` at its end, and has as many
-/// words as the command needs.
-fn check_line(place: &str, arguments: &[String]) {
-    let run = dry_run(arguments);
-    let said = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "{place}: qu {arguments:?}: {said}");
-    let help = String::from_utf8_lossy(&run.stdout).into_owned();
-    let usage = help.lines().find(|l| l.starts_with("usage: ")).unwrap_or_default();
-    assert!(usage.starts_with("usage: qu"), "{place}: qu {arguments:?}: {help}");
-    assert!(
-        !usage.contains("<command>") || arguments.is_empty(),
-        "{place}: qu {arguments:?} is only a group"
-    );
-}
-
 #[test]
 fn every_command_line_in_readme_and_manual_is_one_that_the_program_takes() {
     let mut lines = Vec::new();
@@ -588,26 +420,6 @@ fn every_reference_leads_to_a_page() {
     }
 }
 
-/// `quptime...(N)` and `qu-...(N)` in a text.
-fn references(text: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices('(') {
-        let section = text[at + 1..].split(')').next().unwrap_or_default();
-        let name: Vec<char> = text[..at]
-            .chars()
-            .rev()
-            .take_while(|c| c.is_ascii_lowercase() || matches!(c, '-' | '.'))
-            .collect();
-        let name: String = name.into_iter().rev().collect();
-        let ours =
-            name == "qu" || name == "quptime" || name.starts_with("qu-") || name.starts_with("quptime");
-        if ours && section.len() == 1 && section.chars().all(|c| c.is_ascii_digit()) {
-            found.push((name, section.to_owned()));
-        }
-    }
-    found
-}
-
 #[test]
 fn every_page_is_clean_mdoc() {
     let names: Vec<PathBuf> = pages().iter().map(|p| root().join("man").join(&p.name)).collect();
@@ -631,11 +443,7 @@ fn changelog_and_licence_are_those_of_this_version() {
 }
 
 #[test]
-fn lines_are_read_as_a_shell_reads_them() {
-    assert_eq!(shell_words("qu a 'b c' > d"), ["qu", "a", "b c"]);
-    assert_eq!(shell_words("qu a \"\" || b"), ["qu", "a", ""]);
-    assert_eq!(arguments("sudo -u quptime qu init"), Some(vec!["init".to_owned()]));
-    assert_eq!(arguments("cargo test"), None);
+fn names_of_flags_and_pages_are_found_in_texts() {
     assert_eq!(long_name("-y, --yes"), "yes");
     assert_eq!(long_name("--tls[=true|false]"), "tls");
     assert_eq!(references("see quptime.yaml(5), f(1) and qu-node(1)").len(), 2);
