@@ -3,12 +3,17 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where the search begins, and how many ports it goes through.
 const RANGE: (u16, u16) = (20_000, 12_000);
 
-/// Listeners on so many free ports. Held together, so that none is found twice; different
-/// processes begin in different places, so that they seldom meet.
+/// How far the search has come: a port that was found and let go, for a node that is to take it, is
+/// not found again.
+static PASSED: AtomicU32 = AtomicU32::new(0);
+
+/// Listeners on so many free ports. Different processes begin in different places, so that they
+/// seldom meet.
 ///
 /// # Errors
 /// The system's, when there are not as many.
@@ -17,9 +22,10 @@ pub fn listeners(count: usize) -> io::Result<Vec<TcpListener>> {
     let start = std::process::id().wrapping_mul(37) % u32::from(many);
     let mut found = Vec::new();
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for step in 0..u32::from(many) {
-        if found.len() == count {
-            break;
+    while found.len() < count {
+        let step = PASSED.fetch_add(1, Ordering::SeqCst);
+        if step >= u32::from(many) {
+            return Err(last);
         }
         let port = u16::try_from((start + step) % u32::from(many)).unwrap_or(0) + first;
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
@@ -27,7 +33,7 @@ pub fn listeners(count: usize) -> io::Result<Vec<TcpListener>> {
             Err(e) => last = e,
         }
     }
-    if found.len() == count { Ok(found) } else { Err(last) }
+    Ok(found)
 }
 
 /// One.
@@ -43,9 +49,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_different_and_below_those_of_connections() {
-        let found = listeners(20).unwrap();
-        let mut ports: Vec<u16> = found.iter().map(|l| l.local_addr().unwrap().port()).collect();
+    fn no_port_is_found_twice_and_all_are_below_those_of_connections() {
+        let mut ports = Vec::new();
+        for _ in 0..5 {
+            // Let go at once, as those of the nodes are.
+            ports.extend(listeners(4).unwrap().iter().map(|l| l.local_addr().unwrap().port()));
+        }
         assert!(ports.iter().all(|p| (20_000..32_000).contains(p)), "{ports:?}");
         ports.sort_unstable();
         ports.dedup();
