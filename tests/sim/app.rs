@@ -169,7 +169,7 @@ fn the_written_form_reads_back_to_the_same_machine() {
     app.config.peers = [0, 3].into();
     app.config.timing = (100, 500, 2000);
     for (index, text) in (1..).zip(["append 3 17", "append 3 18", "add 4", "remove 0", "timing 1 2 3"]) {
-        let request = RequestId::from_random(u128::from(index) << 77);
+        let request = RequestId::from_random(u128::from(index) << 96);
         let command = quptime::quorum::message::Command { request, text: text.into() };
         app.apply(&Entry { index, term: 1, command: Some(command), membership: None }, true);
     }

@@ -23,6 +23,7 @@ mod faults;
 mod host;
 mod lesions;
 mod net;
+mod outputs;
 mod runner;
 mod scenarios;
 mod settle;
