@@ -106,4 +106,31 @@ mod tests {
         assert_eq!(threads.join(Duration::from_millis(20)), ["long"]);
         drop(stop);
     }
+
+    /// Runs itself once more, as a process that has a thread that panics.
+    #[test]
+    fn a_panic_in_any_thread_is_one_line_and_ends_the_process() {
+        const VARIABLE: &str = "QU_TEST_THREADS_PANIC";
+        if std::env::var_os(VARIABLE).is_some() {
+            panic_ends_process();
+            let mut threads = Threads::new(|| {});
+            threads.spawn("frail", || panic!("out of luck")).unwrap();
+            // The end comes from outside this thread, or the other process gives up waiting.
+            loop {
+                thread::park();
+            }
+        }
+        let this = "daemon::threads::tests::a_panic_in_any_thread_is_one_line_and_ends_the_process";
+        let ran = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([this, "--exact", "--nocapture"])
+            .env(VARIABLE, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(PANICKED), "{said}");
+        let line = said.lines().find(|l| l.contains("thread panicked")).unwrap_or_default();
+        for part in ["error daemon: ", "thread=frail", "why=\"out of luck\"", "threads.rs"] {
+            assert!(line.contains(part), "{part} in {said}");
+        }
+    }
 }

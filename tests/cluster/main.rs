@@ -9,5 +9,7 @@ mod edits;
 mod endings;
 mod joining;
 mod refusals;
+mod sandbox;
+mod storm;
 mod support;
 mod verdicts;

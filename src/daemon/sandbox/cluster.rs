@@ -7,13 +7,13 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::ports;
 use crate::base::id::RequestId;
 use crate::control::{Ask, Reply, Request, client};
 use crate::sys::{child, random, signal};
@@ -61,11 +61,9 @@ impl Cluster {
     /// # Errors
     /// One line.
     pub fn plan(exe: PathBuf, dir: &Path, count: u32) -> Result<Cluster, String> {
-        // All at once, so that no port is found twice.
-        let listeners: io::Result<Vec<TcpListener>> =
-            (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
-        let ports: io::Result<Vec<u16>> =
-            listeners.and_then(|all| all.iter().map(|l| l.local_addr().map(|a| a.port())).collect());
+        let count = usize::try_from(count).unwrap_or(0);
+        let ports: io::Result<Vec<u16>> = ports::listeners(count)
+            .and_then(|all| all.iter().map(|l| l.local_addr().map(|a| a.port())).collect());
         let ports = ports.map_err(|e| format!("no free port on 127.0.0.1: {e}"))?;
         let member = |(at, port): (usize, u16)| {
             let number = at + 1;

@@ -9,6 +9,7 @@
 //! It listens on loopback only, and leaves nothing behind but a directory that was asked for.
 
 mod cluster;
+mod ports;
 mod target;
 mod told;
 

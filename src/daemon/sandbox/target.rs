@@ -5,7 +5,7 @@
 //! second need no more.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -44,7 +44,7 @@ impl Target {
     /// # Errors
     /// The system's.
     pub fn start(kind: Kind) -> io::Result<Target> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = super::ports::listener()?;
         let addr = listener.local_addr()?;
         let running = Some(serve(kind, listener)?);
         Ok(Target { kind, addr, running })
