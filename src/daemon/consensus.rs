@@ -172,6 +172,7 @@ impl Core {
             }
             transport::Event::Up { peer, .. } => {
                 log!(Info, "link", "connected", peer = peer);
+                self.introduce(peer);
                 self.picture.peers_changed();
             }
             transport::Event::Down { peer, why } => {
@@ -190,6 +191,7 @@ impl Core {
             PeerMessage::Reports(reports) => self.on_reports(peer, &reports),
             PeerMessage::Propose { request, body, at } => self.on_propose(peer, request, body, at),
             PeerMessage::Answer { request, outcome } => self.on_answer(request, outcome),
+            PeerMessage::Peers { version, peers } => self.on_introduced(version, &peers),
             // Read by the link itself.
             PeerMessage::Hello(_) | PeerMessage::Bye(_) => {}
             PeerMessage::Ask { request, .. } => {

@@ -28,7 +28,7 @@ use crate::base::id::{CheckId, NodeId, RequestId};
 use crate::base::rng::Rng;
 use crate::config::Cluster;
 use crate::deliver::{DeliveryOutcome, Desk};
-use crate::identity::Trust;
+use crate::identity::{Known, Trust};
 use crate::log;
 use crate::probe::Prober;
 use crate::quorum::Node;
@@ -101,6 +101,8 @@ pub struct Core {
     pub(super) joining: super::joining::Joining,
     /// Whom this node knew at its start; until it counts among the members.
     pub(super) floor: Option<Arc<Trust>>,
+    /// Whom a peer named as members by a config version that this node does not have yet.
+    pub(super) introduced: Option<(u64, Vec<Known>)>,
     /// Bytes of commands applied since the last snapshot.
     pub(super) log_bytes: usize,
     pub(super) snapshot_bytes: usize,
@@ -167,6 +169,7 @@ impl Core {
             out: start.out,
             joining: start.joining,
             floor: Some(start.known),
+            introduced: None,
             log_bytes: 0,
             snapshot_bytes: 0,
             acting: false,

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::core::Core;
-use crate::config::Cluster;
-use crate::identity::Trust;
+use crate::base::id::NodeId;
+use crate::config::{Cluster, Peer};
 use crate::identity::trust::TrustError;
+use crate::identity::{Known, Trust};
 use crate::log;
 use crate::quorum::io::Input;
 use crate::state::command::Command;
 use crate::state::{Effects, Settled};
+use crate::transport::PeerMessage;
 
 impl Core {
     /// One entry was applied.
@@ -71,12 +73,38 @@ impl Core {
         self.picture.config_changed();
     }
 
-    /// The peers of `cluster`, and while this node does not count, everybody whom it knew at its
-    /// start: it goes through configurations in which the master that feeds it was no peer yet.
+    /// The peers of `cluster`; while this node does not count, everybody whom it knew at its start,
+    /// since it goes through configurations in which the master that feeds it was no peer yet; and
+    /// whom a peer named by a newer configuration, for one of those may be master by now.
     fn trust_now(&self, cluster: &Cluster) -> Result<Trust, TrustError> {
         let trust = super::start::trust_of(cluster, self.me)?;
-        let known = self.floor.iter().flat_map(|floor| floor.nodes()).filter(|k| k.node_id != self.me);
-        Ok(known.cloned().fold(trust, super::start::also))
+        let newer = self.introduced.iter().filter(|(version, _)| *version > cluster.version);
+        let known = self.floor.iter().flat_map(|floor| floor.nodes()).chain(newer.flat_map(|(_, k)| k));
+        Ok(known.filter(|k| k.node_id != self.me).cloned().fold(trust, super::start::also))
+    }
+
+    /// Tells a peer whose link has come up who belongs to the cluster by now.
+    pub(super) fn introduce(&self, peer: NodeId) {
+        if let Some(cluster) = self.cluster() {
+            let peers = cluster.peers.values().cloned().collect();
+            self.tell(peer, PeerMessage::Peers { version: cluster.version, peers });
+        }
+    }
+
+    /// A peer knows of a newer configuration. Its members may speak with this node, which is how it
+    /// learns that configuration; what they may do there, the log alone says.
+    pub(super) fn on_introduced(&mut self, version: u64, peers: &[Peer]) {
+        let here = self.cluster().cloned();
+        let here = here.unwrap_or_else(|| Arc::new(super::start::nobody(self.joining.cluster)));
+        let heard = self.introduced.as_ref().map_or(0, |(version, _)| *version);
+        if version <= here.version.max(heard) {
+            return;
+        }
+        self.introduced = Some((version, peers.iter().map(Known::from).collect()));
+        match self.trust_now(&here) {
+            Ok(trust) => self.out.links.set_peers(here.id, Arc::new(trust)),
+            Err(e) => self.fatal(format!("the peers of the configuration: {e}")),
+        }
     }
 
     /// This node has caught up: from now on the committed configuration alone says who is a peer.

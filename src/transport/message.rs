@@ -12,6 +12,7 @@ use crate::base::clock::Wall;
 use crate::base::frame;
 use crate::base::id::{ClusterId, NodeId, RequestId};
 use crate::base::text;
+use crate::config::Peer;
 use crate::quorum::message::Message;
 use crate::state::command::Body;
 use crate::verdict::Report;
@@ -52,6 +53,14 @@ pub enum PeerMessage {
         request: RequestId,
         /// What became of it.
         outcome: AnswerOutcome,
+    },
+    /// Who belongs to the cluster by the sender's committed configuration; said when a link comes
+    /// up, so that a node that was away can hear those who were added meanwhile.
+    Peers {
+        /// Which config version says so.
+        version: u64,
+        /// All of them.
+        peers: Vec<Peer>,
     },
     /// Why the connection is closed: the last message on it.
     Bye(Bye),
@@ -236,6 +245,7 @@ mod tests {
             PeerMessage::Hello(hello()),
             PeerMessage::Quorum(Message::TakeOver { term: 3 }),
             PeerMessage::Reports(Vec::new()),
+            PeerMessage::Peers { version: 3, peers: Vec::new() },
             PeerMessage::Ask { request, what: serde_json::json!({"test": "ops"}) },
             PeerMessage::Answer { request, outcome: AnswerOutcome::Done(serde_json::json!(null)) },
             PeerMessage::Answer { request, outcome: AnswerOutcome::NoQuorum { live: 1, need: 2, of: 3 } },

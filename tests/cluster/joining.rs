@@ -1,6 +1,6 @@
 //! Who gets in, who does not, and who is put out.
 
-use super::support::{Cluster, Node, until};
+use super::support::{Cluster, Node, SECRET, until};
 
 #[test]
 fn two_nodes_are_added_in_a_row_and_every_node_knows_every_other() {
@@ -75,4 +75,44 @@ fn a_removed_node_is_cut_off_and_trusted_nowhere() {
     let words = ["check", "add", "tcp", "late", "127.0.0.1:1"];
     assert_ne!(cluster.nodes[gone].qu(&words).status, 0);
     cluster.nodes[master].ok(&words);
+}
+
+#[test]
+fn a_node_is_added_when_the_first_one_is_not_master_any_more() {
+    let mut cluster = Cluster::of("founder", 3);
+    let first = cluster.master();
+    let old = cluster.nodes[first].id.clone();
+    cluster.nodes[first].end();
+    cluster.nodes[first].start();
+    until("another is master", || cluster.nodes[first].master().filter(|m| *m != old));
+    let mut late = Node::made(cluster.home.path(), "late", SECRET);
+    late.start();
+    late.sees("it is alone", |v| !v["master"].is_null());
+    let words = ["node", "add", &late.address(), "--fingerprint", &late.fingerprint];
+    cluster.nodes[first].ok(&words);
+    // The configurations that it learns begin with one in which the master was no peer.
+    late.sees("it has caught up", |v| v["quorum"]["need"] == 3 && !v["master"].is_null());
+    late.ok(&["check", "add", "tcp", "through-it", "127.0.0.1:1"]);
+    late.end();
+}
+
+#[test]
+fn a_node_that_was_away_learns_from_a_master_that_it_never_met() {
+    let mut cluster = Cluster::of("unmet", 3);
+    let (master, away) = (cluster.master(), cluster.follower());
+    cluster.nodes[master].ok(&["cluster", "set", "master_cooldown", "500ms"]);
+    cluster.whole();
+    cluster.nodes[away].end();
+    let lowest = cluster.nodes.iter().map(|n| n.id.clone()).min().expect("three nodes");
+    let made = |n| Node::made(cluster.home.path(), &format!("late{n}"), SECRET);
+    let mut late = (0..200).map(made).find(|n| n.id < lowest).expect("a lower NodeID");
+    late.start();
+    late.sees("it is alone", |v| !v["master"].is_null());
+    cluster.nodes[master].ok(&["node", "add", &late.address(), "--fingerprint", &late.fingerprint]);
+    let id = late.id.clone();
+    until("the new one is master", || cluster.nodes[master].master().filter(|m| *m == id));
+    cluster.nodes[away].start();
+    until("it hears that master", || cluster.nodes[away].master().filter(|m| *m == id));
+    cluster.nodes[away].ok(&["check", "add", "tcp", "through-it", "127.0.0.1:1"]);
+    late.end();
 }
