@@ -139,7 +139,7 @@ fn labelled(facts: &Facts) -> Vec<(&'static str, String)> {
         ("time", rfc3339(facts.at)),
     ];
     if let Some(down) = facts.down_for {
-        rows.push((if facts.event() == "DOWN" { "down since" } else { "down for" }, about(down)));
+        rows.push(("down for", about(down)));
     }
     if !facts.detail.is_empty() {
         rows.push(("detail", facts.detail.clone()));

@@ -60,7 +60,10 @@ pub fn flags(said: &Said, secret: Option<Secret>) -> Result<Overrides, Failure> 
         port: said.text("port").map(node::port).transpose().map_err(|e| flag("port", e))?,
         advertise: said.parse("advertise")?,
         secret: match secret {
-            Some(s) => Some(node::cluster_secret(s.reveal()).map_err(|e| flag("secret", e))?),
+            Some(s) => {
+                let name = if said.text("secret").is_some() { "secret" } else { "secret-file" };
+                Some(node::cluster_secret(s.reveal()).map_err(|e| flag(name, e))?)
+            }
             None => None,
         },
     })
