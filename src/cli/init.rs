@@ -6,6 +6,7 @@ use crate::base::id::NodeId;
 use crate::base::units::HostPort;
 use crate::config::Secret;
 use crate::config::node::{self, Overrides};
+use crate::identity::secret;
 use crate::identity::{Fingerprint, KeyKind};
 
 use super::parse::Said;
@@ -39,9 +40,12 @@ pub struct Made {
 
 /// `qu init`.
 pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
-    let secret = input::secret(session, said, "secret")?;
-    let flags = flags(said, secret)?;
+    let given = input::secret(session, said, "secret")?;
+    let flags = flags(said, given)?;
     let below = Overrides::from_env(&wiring::variable(session)).map_err(Failure::Usage)?;
+    if let Some(warning) = flags.secret.as_ref().and_then(|s| secret::weakness(s.reveal())) {
+        session.say(&format!("warning: {warning}"));
+    }
     let new = NewNode {
         dir: wiring::data_dir(session, said)?,
         given: flags.over(below),

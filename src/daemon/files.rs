@@ -10,6 +10,7 @@
 //!
 //! A committed configuration is never written over an edit that was not looked at.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::event::Event;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Mono};
 use crate::base::rng::Rng;
 use crate::base::{file, text};
 use crate::config::diff::differences;
@@ -35,17 +36,20 @@ const POLL: Duration = Duration::from_millis(1000);
 const REST: Duration = Duration::from_millis(500);
 /// The largest file that is read, bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
+/// How long a node may take after its start to learn what its own file knows already.
+const CATCH_UP: Duration = Duration::from_secs(60);
 /// How long an edit's commit is waited for.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Where committed configurations come in: a newer one takes the place of one not written yet.
+/// Where committed configurations come in. Only the newest is written; the ones before it are kept
+/// for edits that are based on them, [`History::LENGTH`] at most: the oldest goes first.
 #[derive(Clone)]
 pub struct Inlet {
     newest: Newest,
     wake: Sender<()>,
 }
 
-type Newest = Arc<Mutex<Option<Arc<Cluster>>>>;
+type Newest = Arc<Mutex<VecDeque<Arc<Cluster>>>>;
 
 /// The thread's end of an [`Inlet`].
 pub struct Outlet {
@@ -64,7 +68,12 @@ impl Inlet {
 
     /// This is committed.
     pub fn put(&self, cluster: Arc<Cluster>) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.push_back(cluster);
+        while newest.len() > History::LENGTH {
+            newest.pop_front();
+        }
+        drop(newest);
         if let Err(TrySendError::Disconnected(())) = self.wake.try_send(()) {
             log!(Error, "files", "cluster.yaml is not written any more: its thread has ended");
         }
@@ -72,8 +81,8 @@ impl Inlet {
 }
 
 impl Outlet {
-    fn take(&self) -> Option<Arc<Cluster>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take(&self) -> VecDeque<Arc<Cluster>> {
+        std::mem::take(&mut *self.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -92,6 +101,7 @@ pub struct Files {
     clock: Arc<dyn Clock>,
     core: Sender<Event>,
     outlet: Outlet,
+    began: Mono,
     rng: Rng,
     /// What was written last, and what it said.
     ours: Option<(String, Arc<Cluster>)>,
@@ -131,6 +141,7 @@ impl Files {
         Files {
             paths,
             me,
+            began: clock.mono(),
             clock,
             core,
             outlet,
@@ -157,15 +168,19 @@ impl Files {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if let Some(cluster) = self.outlet.take() {
-                self.history.push(Arc::clone(&cluster));
-                self.waiting = Some(cluster);
-            }
+            self.take_in();
             match self.judge() {
                 Judged::Later | Judged::Unreadable => continue,
                 Judged::Done | Judged::Nothing => {}
             }
             self.write_waiting();
+        }
+    }
+
+    fn take_in(&mut self) {
+        for cluster in self.outlet.take() {
+            self.history.push(Arc::clone(&cluster));
+            self.waiting = Some(cluster);
         }
     }
 
@@ -242,6 +257,8 @@ impl Files {
         };
         let base = match self.history.base(edited.version) {
             Ok(base) => Arc::clone(base),
+            // After a power cut the file may know more than this node does until it has a master.
+            Err(_) if self.is_ahead(edited.version) && self.is_young() => return Judged::Later,
             Err(why) => return self.reject(text, &why),
         };
         let items = match merge::hand_edit(&base, &edited) {
@@ -260,6 +277,15 @@ impl Files {
         self.commit(text, items)
     }
 
+    fn is_ahead(&self, version: u64) -> bool {
+        let known = self.ours.iter().map(|(_, c)| c).chain(&self.waiting).map(|c| c.version).max();
+        known.is_none_or(|known| version > known)
+    }
+
+    fn is_young(&self) -> bool {
+        self.clock.mono().since(self.began) < CATCH_UP
+    }
+
     fn commit(&mut self, text: &str, items: Vec<crate::config::diff::Edit>) -> Judged {
         let (reply, answer) = bounded(1);
         if self.core.send(Event::HandEdit { items, reply }).is_err() {
@@ -276,10 +302,7 @@ impl Files {
                 self.note(None);
                 // What was committed is on its way here and is written over the edit.
                 self.ours = None;
-                self.waiting = self.outlet.take().or_else(|| self.waiting.take());
-                if let Some(cluster) = &self.waiting {
-                    self.history.push(Arc::clone(cluster));
-                }
+                self.take_in();
                 Judged::Done
             }
             Ok(Reply::Refused { text: why }) => self.reject(text, &why),

@@ -19,7 +19,7 @@ use crate::verdict::Report;
 
 /// Only the core's messages (entries, pieces of a snapshot) may be larger than this, bytes: a
 /// megabyte of nested JSON unfolds to some tens in memory, sixteen would be hundreds.
-pub const LARGEST_OTHER: usize = 1024 * 1024;
+pub const LARGEST_OTHER: usize = 8 * 1024 * 1024;
 
 /// One message between peers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
