@@ -47,7 +47,7 @@ fn random_faults(size: usize) {
         return eprint_past_capture(&format!("skipped: {size} nodes in network namespaces: {why}\n"));
     }
     let seconds = number("QUPTIME_NETNS_SECONDS").unwrap_or(12);
-    let seed = number("QUPTIME_SEED").unwrap_or_else(|| fresh_seed());
+    let seed = number("QUPTIME_SEED").unwrap_or_else(fresh_seed);
     story::run(size, seed, Duration::from_secs(seconds));
 }
 
