@@ -221,7 +221,7 @@ impl Life {
         }
         threads.spawn("files", move || files.run()).map_err(failed)?;
 
-        let core_node = Node::new(me, start::timing(&found.cluster.settings), found.boot, clock.mono());
+        let core_node = Node::new(me, found.timing, found.boot, clock.mono());
         let view = Arc::new(Published::new(picture::first(me, found.cluster.id, clock.wall())));
         let ending = Arc::new(AtomicBool::new(false));
         let core = Core::new(Start {
