@@ -192,7 +192,7 @@ impl Life {
         let prober = Prober::start(ProbeConfig::system(definition, seed()?), Arc::clone(clock), reports_in)
             .map_err(|e| format!("start the probes: {e}"))?;
 
-        let core_node = Node::new(me, start::timing(&found.cluster.settings), found.boot, clock.mono());
+        let core_node = Node::new(me, found.timing, found.boot, clock.mono());
         let (inlet, outlet) = Inlet::new();
         let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?);
         // A node that has to catch up knows less than its files.

@@ -25,11 +25,14 @@ const REFRESH: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Picture {
     checks: BTreeMap<CheckId, Arc<CheckView>>,
+    /// The configuration that `checks` and `order` show.
+    shown: Option<Arc<Cluster>>,
     /// In order of name; rebuilt when the configuration changes.
     order: Vec<CheckId>,
     alerts: Arc<Vec<Arc<AlertView>>>,
     dirty: BTreeSet<CheckId>,
     all_dirty: bool,
+    config_dirty: bool,
     alerts_dirty: bool,
     publish_at: Mono,
     published: Mono,
@@ -42,10 +45,12 @@ impl Picture {
     pub fn new(now: Mono) -> Picture {
         Picture {
             checks: BTreeMap::new(),
+            shown: None,
             order: Vec::new(),
             alerts: Arc::default(),
             dirty: BTreeSet::new(),
             all_dirty: true,
+            config_dirty: true,
             alerts_dirty: true,
             publish_at: now,
             published: now,
@@ -95,7 +100,29 @@ impl Picture {
 
     /// The configuration has.
     pub fn config_changed(&mut self) {
-        self.all_changed();
+        self.config_dirty = true;
+        self.alerts_changed();
+    }
+
+    /// Marks what this configuration shows otherwise than the last one: an item that did not change
+    /// is the same one still. With another set of alerts or peers anything may look different.
+    fn follow(&mut self, cluster: &Arc<Cluster>) {
+        let last = self.shown.replace(Arc::clone(cluster));
+        let last = last.filter(|l| same_items(&l.alerts, &cluster.alerts) && l.peers == cluster.peers);
+        let old = last.as_ref().map(|l| &l.checks);
+        let known = |c: &Arc<Check>| old.and_then(|o| o.get(&c.id));
+        let changed: Vec<&Arc<Check>> =
+            cluster.checks.values().filter(|c| known(c).is_none_or(|k| !Arc::ptr_eq(k, c))).collect();
+        let in_order = old.is_some_and(|o| o.len() == cluster.checks.len())
+            && changed.iter().all(|c| known(c).is_some_and(|k| k.name == c.name));
+        self.dirty.extend(changed.iter().map(|c| c.id));
+        if in_order {
+            return;
+        }
+        let mut order: Vec<&Arc<Check>> = cluster.checks.values().collect();
+        order.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        self.order = order.iter().map(|c| c.id).collect();
+        self.checks.retain(|id, _| cluster.checks.contains_key(id));
     }
 
     /// Says, or no longer says, something that an operator should know.
@@ -106,6 +133,11 @@ impl Picture {
         }
         self.changed_now();
     }
+}
+
+/// Whether two maps hold the very same items.
+fn same_items<K: PartialEq, V>(a: &BTreeMap<K, Arc<V>>, b: &BTreeMap<K, Arc<V>>) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((k, x), (l, y))| k == l && Arc::ptr_eq(x, y))
 }
 
 /// The picture before there is one.
@@ -155,11 +187,11 @@ impl Core {
     fn refresh_checks(&mut self, now: Mono) {
         let Some(cluster) = self.cluster().cloned() else { return };
         if std::mem::take(&mut self.picture.all_dirty) {
-            let mut order: Vec<&Arc<Check>> = cluster.checks.values().collect();
-            order.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-            self.picture.order = order.iter().map(|c| c.id).collect();
-            self.picture.checks.clear();
-            self.picture.dirty = cluster.checks.keys().copied().collect();
+            self.picture.shown = None;
+            self.picture.config_dirty = true;
+        }
+        if std::mem::take(&mut self.picture.config_dirty) {
+            self.picture.follow(&cluster);
         }
         for id in std::mem::take(&mut self.picture.dirty) {
             if let Some(check) = cluster.checks.get(&id) {

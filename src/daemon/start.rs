@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::clock::{Clock, Wall};
 use crate::base::id::{ClusterId, NodeId};
-use crate::base::units::HostPort;
+use crate::base::units::{HostPort, Span};
 use crate::base::{file, text};
 use crate::config::node::{NodeConfig, Overrides};
 use crate::config::paths::Paths;
@@ -17,7 +18,7 @@ use crate::identity::trust::TrustError;
 use crate::identity::{Fingerprint, KeyKind, Keys, Known, Trust, keys, secret};
 use crate::log;
 use crate::quorum::io::{Boot, File, Timing};
-use crate::quorum::message::{Blank, Incarnation};
+use crate::quorum::message::{Blank, Entry, Incarnation};
 use crate::state::{State, snapshot};
 use crate::store::disk::RealDisk;
 use crate::store::{Opened, Store, StoreError};
@@ -184,6 +185,9 @@ pub struct Found {
     pub store: Store<RealDisk>,
     /// The cluster as last known: for links and trust until there is a state.
     pub cluster: Cluster,
+    /// To begin with, until the log has been gone through: of all dead-afters that it speaks of the
+    /// longest, since this node may have promised a master to help nobody else for that long.
+    pub timing: Timing,
     /// What `state/` says was committed last, if it says anything.
     pub committed: Option<Arc<Cluster>>,
     /// Whom to trust until there is a state.
@@ -208,6 +212,7 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
         let in_file = file.iter().flat_map(|f| f.peers.values().map(Known::from));
         let known = and_kept(in_file.fold(trust.clone(), also), paths, node.config.node_id)?;
         return Ok(Found {
+            timing: remembered_timing(&cluster.settings, &remembered.entries),
             boot: Boot::Remembered(remembered),
             store,
             cluster,
@@ -237,7 +242,8 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
     let trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
     let trusted = Arc::new(and_kept(trusted, paths, node.config.node_id)?);
     let boot = Boot::Blank { life, file: known };
-    Ok(Found { boot, store, cluster, committed: None, trust: Arc::clone(&trusted), known: trusted })
+    let timing = timing(&cluster.settings);
+    Ok(Found { boot, store, cluster, timing, committed: None, trust: Arc::clone(&trusted), known: trusted })
 }
 
 /// One more, unless the node or the key is there already.
@@ -254,6 +260,29 @@ fn and_kept(trust: Trust, paths: &Paths, me: NodeId) -> Result<Trust, String> {
     let Ok(text) = file::read_text(&paths.trust_yaml(), LARGEST) else { return Ok(trust) };
     let kept = trust::from_yaml(&text).map_err(|e| format!("{}: {e}", paths.trust_yaml().display()))?;
     Ok(kept.nodes().filter(|k| k.node_id != me).cloned().fold(trust, also))
+}
+
+/// The snapshot's timing, with the longest dead-after that any entry above it sets.
+fn remembered_timing(settings: &Settings, entries: &[Entry]) -> Timing {
+    let texts = entries.iter().filter_map(|e| e.command.as_ref()).map(|c| &c.text);
+    let values = texts
+        .filter(|text| text.contains("dead_after"))
+        .filter_map(|text| serde_json::from_str::<serde_json::Value>(text).ok())
+        .filter_map(|value| longest_in(&value));
+    let timing = timing(settings);
+    Timing { dead_after: values.fold(timing.dead_after, Duration::max), ..timing }
+}
+
+/// The longest dead-after anywhere in a written command, whatever its kind.
+fn longest_in(value: &serde_json::Value) -> Option<Duration> {
+    match value {
+        serde_json::Value::Object(fields) => {
+            let own = fields.get("dead_after").and_then(|v| v.as_str()?.parse::<Span>().ok());
+            own.map(Span::duration).into_iter().chain(fields.values().filter_map(longest_in)).max()
+        }
+        serde_json::Value::Array(items) => items.iter().filter_map(longest_in).max(),
+        _ => None,
+    }
 }
 
 fn read_cluster(paths: &Paths) -> Result<Option<Cluster>, String> {
@@ -324,4 +353,31 @@ fn remove(path: &Path) -> Result<(), String> {
 #[must_use]
 pub fn listens(config: &NodeConfig) -> HostPort {
     HostPort::new(crate::base::units::Host::Ip(config.bind), config.port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::RequestId;
+    use crate::quorum::message::Command as Sealed;
+    use crate::state::command::{Body, Change, Command, Setting};
+
+    #[test]
+    fn a_node_that_starts_keeps_the_longest_promise_that_its_log_speaks_of() {
+        let entry = |index, setting| {
+            let body = Body::Change(Change::Set(setting));
+            let by = NodeId::from_random(1);
+            let text = serde_json::to_string(&Command { by, at: Wall(0), body }).unwrap();
+            let command = Sealed { request: RequestId::from_random(index), text: text.into() };
+            let index = u64::try_from(index).unwrap();
+            Entry { index, term: 1, command: Some(command), membership: None }
+        };
+        let long = entry(1, Setting::DeadAfter(Span::from_secs(10)));
+        let short = entry(2, Setting::DeadAfter(Span::from_secs(1)));
+        let settings = Settings::default();
+        let found = |entries: &[Entry]| remembered_timing(&settings, entries).dead_after.as_secs();
+        assert_eq!(found(&[]), 4);
+        assert_eq!(found(std::slice::from_ref(&short)), 4, "what was promised before is kept");
+        assert_eq!(found(&[long, short]), 10);
+    }
 }
