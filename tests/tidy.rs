@@ -36,7 +36,8 @@ const CHAIN: &[(&str, &[&str])] = &[
 const ONLY: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("base", &[]),
-    ("identity", &["base"]),
+    // The kernel's random bits.
+    ("identity", &["base", "sys"]),
     ("quorum", &["base"]),
     // What a peer may ask of the state is typed, what of the quorum is, and nothing else is known.
     ("store", &["base", "sys", "quorum"]),

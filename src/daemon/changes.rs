@@ -200,6 +200,9 @@ impl Core {
 
     /// The master answers about a change that was forwarded to it.
     pub(super) fn on_answer(&mut self, id: RequestId, outcome: AnswerOutcome) {
+        if self.on_told_how_far(id, &outcome) {
+            return;
+        }
         let now = self.clock.mono();
         let Some(w) = self.requests.get_mut(id) else { return };
         match outcome {
@@ -275,7 +278,7 @@ impl Core {
         self.finish(id, reply);
     }
 
-    fn no_quorum(&self) -> Reply {
+    pub(super) fn no_quorum(&self) -> Reply {
         let status = self.node.status();
         let of = status.membership.voters.len();
         let live = status.membership.voters.keys().filter(|v| status.live.contains(v)).count();

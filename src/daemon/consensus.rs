@@ -194,11 +194,7 @@ impl Core {
             PeerMessage::Peers { version, peers } => self.on_introduced(version, &peers),
             // Read by the link itself.
             PeerMessage::Hello(_) | PeerMessage::Bye(_) => {}
-            PeerMessage::Ask { request, .. } => {
-                let outcome =
-                    transport::AnswerOutcome::Refused("this version is asked nothing like that".to_owned());
-                self.tell(peer, PeerMessage::Answer { request, outcome });
-            }
+            PeerMessage::Ask { request, what } => self.on_how_far(peer, request, &what),
         }
     }
 }

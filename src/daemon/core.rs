@@ -89,6 +89,7 @@ pub struct Core {
     pub(super) state: Option<State>,
     pub(super) tally: Tally,
     pub(super) requests: Requests,
+    pub(super) doubts: Vec<super::doubts::Doubt>,
     /// Verdicts proposed by this master, by request.
     pub(super) proposed: BTreeMap<RequestId, Vec<CheckId>>,
     pub(super) outgoing: Outgoing,
@@ -159,6 +160,7 @@ impl Core {
             state: None,
             tally: Tally::new(now, &nobody),
             requests: Requests::default(),
+            doubts: Vec::new(),
             proposed: BTreeMap::new(),
             outgoing: Outgoing::default(),
             owed: Owed::default(),
@@ -275,6 +277,7 @@ impl Core {
         self.propose_verdicts(now);
         self.propose_due();
         self.try_requests(now);
+        self.settle_doubts(now);
         self.publish(now);
         if let Some(every) = self.out.notify.watchdog
             && now >= self.alive_at
@@ -286,7 +289,7 @@ impl Core {
 
     fn next_deadline(&self) -> Mono {
         let mut next = self.node.deadline();
-        next = next.min(self.requests.next_deadline());
+        next = next.min(self.requests.next_deadline()).min(self.next_doubt());
         next = next.min(self.outgoing.flush_at()).min(self.picture.publish_at());
         if self.acting {
             next = next.min(self.tally.next_deadline()).min(self.owed.next_deadline());

@@ -30,6 +30,10 @@ use crate::config::{Cluster, trust, write, yaml};
 use crate::control::message::Reply;
 use crate::log;
 
+/// Between two writes this many times as long as the last one took: many changes to a large
+/// configuration, one after the other, shall not keep the disk busy with whole files.
+const SPACING: u32 = 10;
+const LONGEST_SPACING: Duration = Duration::from_secs(1);
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_millis(1000);
 /// A file that changed this lately may not be whole yet.
@@ -113,6 +117,8 @@ pub struct Files {
     /// Committed, and not written yet.
     waiting: Option<Arc<Cluster>>,
     write_failed: bool,
+    /// The next write waits until then, unless the daemon ends.
+    write_from: Mono,
 }
 
 /// What an edit came to.
@@ -152,6 +158,7 @@ impl Files {
             unreadable: false,
             waiting: None,
             write_failed: false,
+            write_from: Mono(0),
         }
     }
 
@@ -164,15 +171,27 @@ impl Files {
     /// Until the core is gone.
     pub fn run(mut self) {
         loop {
-            match self.outlet.woken.recv_timeout(POLL) {
+            let pause = self.write_from.since(self.clock.mono());
+            let owed = self.waiting.is_some() && !pause.is_zero();
+            match self.outlet.woken.recv_timeout(if owed { pause.min(POLL) } else { POLL }) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.write_last(),
             }
             self.take_in();
             match self.judge() {
                 Judged::Later | Judged::Unreadable => continue,
                 Judged::Done | Judged::Nothing => {}
             }
+            if self.clock.mono() >= self.write_from {
+                self.write_waiting();
+            }
+        }
+    }
+
+    /// The daemon ends: what is committed is in the file then.
+    fn write_last(&mut self) {
+        self.take_in();
+        if !matches!(self.judge(), Judged::Later | Judged::Unreadable) {
             self.write_waiting();
         }
     }
@@ -269,6 +288,7 @@ impl Files {
             // Comments and layout: not kept, as the header of the file says.
             self.waiting = self.waiting.take().or_else(|| self.ours.as_ref().map(|(_, c)| Arc::clone(c)));
             self.ours = None;
+            self.write_from = Mono(0);
             return Judged::Done;
         }
         for difference in differences(&base, &edited) {
@@ -302,6 +322,7 @@ impl Files {
                 self.note(None);
                 // What was committed is on its way here and is written over the edit.
                 self.ours = None;
+                self.write_from = Mono(0);
                 self.take_in();
                 Judged::Done
             }
@@ -330,6 +351,7 @@ impl Files {
                 self.note(Some(format!("{sentence} (kept as {})", kept.display())));
                 self.waiting = self.waiting.take().or_else(|| self.ours.as_ref().map(|(_, c)| Arc::clone(c)));
                 self.ours = None;
+                self.write_from = Mono(0);
                 Judged::Done
             }
             Err(e) => {
@@ -351,6 +373,7 @@ impl Files {
 
     fn write_waiting(&mut self) {
         let Some(cluster) = self.waiting.take() else { return };
+        let began = self.clock.mono();
         let text = write::to_yaml(&cluster);
         if self.ours.as_ref().is_some_and(|(ours, _)| *ours == text) {
             return;
@@ -360,6 +383,8 @@ impl Files {
             .and_then(|()| self.write_trust(&cluster));
         match written {
             Ok(()) => {
+                let now = self.clock.mono();
+                self.write_from = now + (now.since(began) * SPACING).min(LONGEST_SPACING);
                 self.seen = self.look().ok();
                 // Somebody may have saved between the write and the look: then this look is of an
                 // edit that was not dealt with.

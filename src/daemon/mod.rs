@@ -24,6 +24,7 @@ mod changes;
 mod consensus;
 mod core;
 mod counter;
+mod doubts;
 mod effects;
 mod event;
 mod files;

@@ -26,7 +26,14 @@ pub type Trial = (Arc<Alert>, Facts);
 impl Core {
     /// A question from the control socket.
     pub(super) fn on_ask(&mut self, request: Request, reply: Sender<Reply>) {
-        let Request { id, ask } = request;
+        self.answer_ask(request, reply, false);
+    }
+
+    /// `current`: this node knows everything that was committed before the question was asked, so
+    /// that what it does not know does not exist.
+    pub(super) fn answer_ask(&mut self, request: Request, reply: Sender<Reply>, current: bool) {
+        let Request { id, ask } = &request;
+        let id = *id;
         let answer = |text| drop(reply.try_send(text));
         // Asked again after an answer that got lost: the names in it may mean nothing any more.
         if let Some(result) = self.state.as_ref().and_then(|s| s.answer(id)) {
@@ -36,7 +43,7 @@ impl Core {
             let text = "this node has no state of its cluster yet: it waits for a master to learn it from";
             return answer(Reply::NoQuorum { text: text.to_owned() });
         };
-        let planned = match &ask {
+        let planned = match ask {
             Ask::TrustList => return answer(Reply::Trust(self.trusted())),
             Ask::TrustRemove { who } => return answer(self.remove_trust(who)),
             Ask::IncidentList { check, since, limit } => {
@@ -61,6 +68,7 @@ impl Core {
         match planned {
             Ok(Some(body)) => self.begin(id, body, reply),
             Ok(None) => answer(Reply::refused("this question is not answered here")),
+            Err(_) if !current && self.doubt(&request, &reply) => {}
             Err(why) => answer(Reply::refused(why)),
         }
     }

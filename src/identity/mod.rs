@@ -31,12 +31,11 @@ impl fmt::Display for NoRandom {
 
 impl std::error::Error for NoRandom {}
 
-/// 128 bits that nobody can guess: for ids, seeds, lives of `state/`.
+/// 128 bits that nobody can guess: for ids, seeds, lives of `state/`. From the kernel and not from
+/// the crypto provider, whose first draw takes longer than the rest of a start.
 ///
 /// # Errors
 /// [`NoRandom`].
 pub fn random() -> Result<u128, NoRandom> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoRandom)?;
-    Ok(u128::from_le_bytes(bytes))
+    crate::sys::random::bits().map_err(|_| NoRandom)
 }
