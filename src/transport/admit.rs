@@ -161,7 +161,7 @@ struct Record {
 /// The places, the rations and what is remembered.
 /// * At most [`PLACES`] strangers of the world, at most [`PER_SOURCE`] of one source.
 /// * At most [`PER_SOURCE`] for each peer, at the addresses of peers.
-/// * At most [`REMEMBERED`] sources are remembered.
+/// * At most `REMEMBERED` sources are remembered.
 pub struct Gate {
     next: StrangerId,
     places: BTreeMap<StrangerId, Place>,

@@ -1,6 +1,6 @@
 //! The listening socket, and strangers: accepted connections until they have proved a known key.
 //!
-//! A stranger passes through [`Stage`]s; what it may cost is `admit`'s to say. Nothing of it is
+//! A stranger passes through `Stage`s; what it may cost is `admit`'s to say. Nothing of it is
 //! kept but its place: no message of it is parsed before its key is known, unless it came to join.
 
 use std::fmt;

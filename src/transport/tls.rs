@@ -3,11 +3,11 @@
 //! The usual question of a certificate verifier, "does somebody I trust vouch for this name?", is
 //! not asked here. What is verified is that the other end has the private key of the certificate
 //! it shows (the handshake signature); who that makes it is decided by the key's fingerprint:
-//! * [`AnyClientKeyIfProved`] lets every key in, because a node that wants to join is not known
+//! * `AnyClientKeyIfProved` lets every key in, because a node that wants to join is not known
 //!   yet. The listener looks the key up in the trust store before it reads a byte of a message.
-//! * [`PinnedServerKey`] lets the one expected key pass and ends the handshake for every other,
+//! * `PinnedServerKey` lets the one expected key pass and ends the handshake for every other,
 //!   before this node has shown its own certificate.
-//! * [`AnyServerKeyForOperator`] lets every key pass, for the first step of an addition alone: a
+//! * `AnyServerKeyForOperator` lets every key pass, for the first step of an addition alone: a
 //!   person confirms the fingerprint before anything else is sent there.
 //!
 //! What the client wants is said by ALPN, so that the server knows it before it reads a message:

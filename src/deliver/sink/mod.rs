@@ -1,7 +1,7 @@
 //! Small, real receivers on loopback: a mail server and a webhook, for `qu sandbox` and for tests
 //! of everything that delivers.
 //!
-//! Model: a sink listens, keeps what arrives (the newest [`KEPT`]), calls back, and misbehaves
+//! Model: a sink listens, keeps what arrives (the newest `KEPT`), calls back, and misbehaves
 //! when told to: refuses for now or for good, says nothing, takes a message and vanishes without
 //! an answer. It never stores to disk, never relays, and refuses to listen on anything but
 //! loopback. What it leaves out: most of SMTP and HTTP; it speaks as much as the clients of this
