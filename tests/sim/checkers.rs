@@ -233,6 +233,11 @@ impl Checkers {
         self.whole.insert((id, life));
     }
 
+    /// Whether it ever was.
+    pub fn was_whole(&self, id: NodeId, life: Incarnation) -> bool {
+        self.whole.contains(&(id, life))
+    }
+
     /// A promise leaves a host: what it promises must be on its disk (I4), and must not contradict
     /// what this life of the disk promised before.
     pub fn promise(&mut self, host: usize, to: NodeId, message: &Message, disk: &Disk) -> Checked {

@@ -112,6 +112,7 @@ impl World {
                 h.app = app;
                 h.applied = Some(remembered.snapshot.end.index);
                 h.seen = (remembered.vote.term, 0);
+                self.check.is_whole(h.id, remembered.vote.life);
                 Boot::Remembered(remembered)
             }
             None => {

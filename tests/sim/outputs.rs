@@ -76,7 +76,7 @@ impl World {
         let own = self.hosts[host].core.as_ref().map(|core| core.status().membership).unwrap_or_default();
         let before = self.check.membership().clone();
         if self.check.apply(entry, app, config)? {
-            let has = |id| self.has(id, entry, &before);
+            let has = |id| self.has(id, entry, [&before, &own]);
             self.check.is_on_majority(entry, &own, has)?;
         }
         self.hosts[host].file = Some(self.hosts[host].app.clone());
@@ -90,12 +90,14 @@ impl World {
         Ok((config.timing != timing).then(|| Input::Timing(config.timing())))
     }
 
-    /// Whether a voter has an entry on disk; one that lost its disk since then may have had it.
-    fn has(&self, id: NodeId, entry: &Entry, before: &Membership) -> bool {
+    /// Whether a voter has an entry on disk. One that was counted in a life that it has lost since
+    /// may have had it: the entry is as safe as before, since nothing of that life counts any more.
+    fn has(&self, id: NodeId, entry: &Entry, memberships: [&Membership; 2]) -> bool {
         let Some(h) = self.hosts.iter().find(|h| h.id == id) else { return false };
-        let counted = before.voters.get(&id).copied();
-        let same_life = h.disk.vote().is_some_and(|v| Some(v.life) == counted);
-        h.disk.holds(entry.index, entry.term) || (counted.is_some() && !same_life)
+        let life = h.disk.vote().map(|v| v.life);
+        let mut counted = memberships.into_iter().filter_map(|m| m.voters.get(&id).copied());
+        h.disk.holds(entry.index, entry.term)
+            || counted.any(|l| Some(l) != life && self.check.was_whole(id, l))
     }
 
     fn restore(&mut self, host: usize, snapshot: &Snapshot) -> Checked {
