@@ -381,3 +381,20 @@ mod tests {
         assert_eq!(found(&[long, short]), 10);
     }
 }
+
+#[cfg(test)]
+mod clock_tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_never_set_stops_the_start_and_makes_nothing() {
+        let dir = std::env::temp_dir().join(format!("qu-clock-{}", std::process::id()));
+        let paths = Paths::new(&dir);
+        let why = load_node(&paths, Overrides::default(), Wall(86_400_000)).err().unwrap_or_default();
+        assert_eq!(
+            why,
+            "the clock of this host shows 1970-01-02T00:00:00Z: set it (timedatectl, chrony) and start again"
+        );
+        assert!(!dir.exists());
+    }
+}

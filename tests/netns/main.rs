@@ -19,6 +19,7 @@ mod clients;
 mod net;
 mod node;
 mod observer;
+mod pings;
 mod schedule;
 mod settle;
 mod story;
@@ -66,4 +67,28 @@ fn three_nodes_keep_every_acknowledged_change_and_never_two_masters_act() {
 #[test]
 fn five_nodes_keep_every_acknowledged_change_and_never_two_masters_act() {
     random_faults(5);
+}
+
+/// Like the faults, one at a time and only where namespaces are to be had.
+fn ping(what: &str, test: fn()) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match net::lacking() {
+        Some(why) => eprint_past_capture(&format!("skipped: pings {what} in a network namespace: {why}\n")),
+        None => test(),
+    }
+}
+
+#[test]
+fn root_pings_both_families_through_raw_sockets_where_the_datagram_kind_is_closed() {
+    ping("as root", pings::raw);
+}
+
+#[test]
+fn a_user_without_any_right_pings_both_families_where_the_datagram_kind_is_open() {
+    ping("without rights", pings::unprivileged);
+}
+
+#[test]
+fn where_neither_kind_is_allowed_the_report_names_both_remedies() {
+    ping("where they are forbidden", pings::neither);
 }
