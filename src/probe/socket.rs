@@ -15,8 +15,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::base::clock::Mono;
 use crate::base::text;
-use crate::sys::errno;
 use crate::sys::poll::{Poller, descriptor_limit};
+use crate::sys::{errno, random};
 use crate::verdict::{Outcome, Stage};
 
 use super::dns::files::Files;
@@ -80,14 +80,19 @@ pub fn connection_failure(stage: Stage, error: &io::Error) -> Failure {
     Failure::at(stage, cause)
 }
 
-/// Bytes that nobody can guess.
+/// Bytes that nobody can guess, from the kernel: the crypto provider's first draw would hold up the
+/// start.
 ///
 /// # Errors
-/// The provider has none, which is this node's trouble.
+/// The kernel has none, which is this node's trouble.
 pub fn unguessable<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Failure::at(Stage::Local, "the system gives no random bytes"))?;
+    for part in bytes.chunks_mut(16) {
+        let bits = random::bits()
+            .map_err(|_| Failure::at(Stage::Local, "the system gives no random bytes"))?
+            .to_ne_bytes();
+        part.copy_from_slice(&bits[..part.len()]);
+    }
     Ok(bytes)
 }
 
