@@ -184,7 +184,7 @@ fn idle(dir: &Path) {
         };
         percentile(&(0..100).map(|_| once()).collect::<Vec<_>>(), 50)
     };
-    row("`qu --version`", &format!("{:.1} ms", spawn(&["--version"])));
+    row("`--version`", &format!("{:.1} ms", spawn(&["--version"])));
     row("`qu status` (3 nodes, 16 checks)", &format!("{:.1} ms", spawn(&["status"])));
     std::thread::sleep(Duration::from_secs(5));
     let length = Duration::from_secs(20);
