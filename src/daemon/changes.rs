@@ -163,8 +163,8 @@ impl Core {
         }
         let voters = self.node.status().membership.voters;
         let others = voters.into_keys().filter(|v| *v != self.me);
-        let heard = self.peers.iter().map(|(id, known)| (*id, known.hello.clone())).collect();
-        gate::understood(body.kind(), others, &heard)
+        let heard = |voter| self.peers.get(&voter).and_then(|known| known.hello.as_ref());
+        gate::understood(body.kind(), others, heard)
     }
 
     /// The quorum core did not take it, or lost it with the role.

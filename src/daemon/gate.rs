@@ -5,8 +5,6 @@
 //! voter that was never heard in this daemon's life is taken to understand the kinds that every
 //! version has; for a kind beyond those it is named as unknown.
 
-use std::collections::BTreeMap;
-
 use crate::base::id::NodeId;
 use crate::transport::Hello;
 
@@ -18,13 +16,13 @@ const FROM_THE_START: &[&str] =
 ///
 /// # Errors
 /// A sentence that names the voters that do not, with their versions.
-pub fn understood(
+pub fn understood<'h>(
     kind: &str,
     voters: impl Iterator<Item = NodeId>,
-    heard: &BTreeMap<NodeId, Option<Hello>>,
+    heard: impl Fn(NodeId) -> Option<&'h Hello>,
 ) -> Result<(), String> {
     let lacking: Vec<String> = voters
-        .filter_map(|voter| match heard.get(&voter).and_then(Option::as_ref) {
+        .filter_map(|voter| match heard(voter) {
             Some(hello) if hello.kinds.iter().any(|k| k == kind) => None,
             Some(hello) => Some(format!("{voter} (version {})", hello.version)),
             None if FROM_THE_START.contains(&kind) => None,
@@ -39,6 +37,8 @@ pub fn understood(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::base::clock::Wall;
     use crate::base::id::ClusterId;
@@ -57,23 +57,27 @@ mod tests {
         })
     }
 
+    fn said(heard: &BTreeMap<NodeId, Option<Hello>>, voter: NodeId) -> Option<&Hello> {
+        heard.get(&voter).and_then(Option::as_ref)
+    }
+
     #[test]
     fn a_voter_that_lacks_the_kind_is_named_with_its_version() {
         let heard =
             BTreeMap::from([(node(1), hello("0.9.0", KINDS)), (node(2), hello("0.1.0", &["change"]))]);
-        let why = understood("silence", heard.keys().copied(), &heard).unwrap_err();
+        let why = understood("silence", heard.keys().copied(), |v| said(&heard, v)).unwrap_err();
         assert_eq!(
             why,
             format!("{} (version 0.1.0) cannot understand this change (silence): upgrade first", node(2))
         );
-        assert_eq!(understood("change", heard.keys().copied(), &heard), Ok(()));
+        assert_eq!(understood("change", heard.keys().copied(), |v| said(&heard, v)), Ok(()));
     }
 
     #[test]
     fn one_that_was_never_heard_holds_up_new_kinds_only() {
         let heard = BTreeMap::from([(node(1), None)]);
-        assert_eq!(understood("change", [node(1), node(2)].into_iter(), &heard), Ok(()));
-        let why = understood("teleport", [node(1)].into_iter(), &heard).unwrap_err();
+        assert_eq!(understood("change", [node(1), node(2)].into_iter(), |v| said(&heard, v)), Ok(()));
+        let why = understood("teleport", [node(1)].into_iter(), |v| said(&heard, v)).unwrap_err();
         assert!(why.contains("not heard yet"), "{why}");
     }
 

@@ -255,10 +255,10 @@ impl Node {
     fn on_beat(&mut self) {
         let master = self.known_master();
         let beat = self.core.beat(master);
-        for peer in self.core.peers() {
-            self.core.send(peer, beat.clone());
+        let members = self.core.peers();
+        for peer in &members {
+            self.core.send(*peer, beat.clone());
         }
-        let members: BTreeSet<NodeId> = self.core.peers();
         let (now, dead_after) = (self.core.now, self.core.timing.dead_after);
         self.core.liveness.retain(|id| members.contains(&id), now, dead_after);
         self.core.hint_commit();
