@@ -97,6 +97,9 @@ pub struct Core {
     pub(super) picture: Picture,
     pub(super) peers: BTreeMap<NodeId, PeerKnown>,
     pub(super) backlog: VecDeque<(u64, Write)>,
+    pub(super) slowness: super::slowness::Slowness,
+    /// The store said so, and has not taken it back.
+    pub(super) disk_fails: bool,
     pub(super) inputs: VecDeque<Input>,
     pub(super) out: Outside,
     pub(super) joining: super::joining::Joining,
@@ -167,6 +170,8 @@ impl Core {
             picture: Picture::new(now),
             peers: BTreeMap::new(),
             backlog: VecDeque::new(),
+            slowness: super::slowness::Slowness::default(),
+            disk_fails: false,
             inputs: VecDeque::new(),
             out: start.out,
             joining: start.joining,
@@ -272,6 +277,7 @@ impl Core {
             self.on_stop();
         }
         self.leave_the_past();
+        self.watch_disk(now);
         self.watch_acting(now);
         self.flush_reports(now);
         self.propose_verdicts(now);
@@ -297,7 +303,7 @@ impl Core {
         if self.out.notify.watchdog.is_some() {
             next = next.min(self.alive_at);
         }
-        next = next.min(self.stop_at);
+        next = next.min(self.stop_at).min(self.slowness.look_at(self.timing().dead_after));
         // A stop looks often whether it is done.
         if self.stopping.is_some() { next.min(self.clock.mono() + Duration::from_millis(10)) } else { next }
     }

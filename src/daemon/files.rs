@@ -352,7 +352,8 @@ impl Files {
         let Some(cluster) = self.waiting.take() else { return };
         let began = self.clock.mono();
         let text = write::to_yaml(&cluster);
-        if self.ours.is_some() && self.sight.knows(&text) {
+        // After a failure the file may say it without being durable.
+        if self.ours.is_some() && !self.write_failed && self.sight.knows(&text) {
             self.ours = Some(cluster);
             return;
         }

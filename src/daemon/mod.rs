@@ -41,6 +41,7 @@ mod reports;
 mod requests;
 pub mod sandbox;
 mod sight;
+mod slowness;
 pub mod start;
 pub mod threads;
 
