@@ -67,7 +67,7 @@ impl Scene {
     }
 
     /// When the disk is well again.
-    fn is_well(mut self, word: &str) {
+    fn recovers(mut self, word: &str) {
         let node = self.node();
         until("the node takes it back", || (!notes(node).contains(word)).then_some(()));
         until("it has what was acknowledged meanwhile", || node.check("acknowledged"));
@@ -112,7 +112,7 @@ fn a_disk_that_is_full_and_then_read_only_is_told_and_left_to_the_others_until_i
     disk.writable();
     disk.empty();
     until("this too is there in the end", || node.check("under-read-only"));
-    scene.is_well("disk");
+    scene.recovers("disk");
 }
 
 fn with_syncs(name: &str, how: &str, word: &str) {
@@ -123,7 +123,7 @@ fn with_syncs(name: &str, how: &str, word: &str) {
     };
     scene.is_borne(word);
     drop(syncs);
-    scene.is_well("disk");
+    scene.recovers("disk");
 }
 
 #[test]
