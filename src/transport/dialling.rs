@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::link::{
-    ADDRESSES, CONNECT_LIMIT, Dial, HANDSHAKE_LIMIT, HELLO_LIMIT, Link, PAUSE, STALL_LIMIT, Side, Why,
-    connect, in_words, tune,
+    ADDRESSES, CONNECT_LIMIT, Dial, HANDSHAKE_LIMIT, HELLO_LIMIT, INTRODUCTION, Link, PAUSE, STALL_LIMIT,
+    Side, Why, connect, in_words, tune,
 };
 use super::links::Order;
+use super::message::Bye;
 use super::run::{Runner, Turn};
 use super::stream::{Lost, Wire};
 use super::tls::{self, Expect, Shown};
@@ -139,9 +140,13 @@ impl Runner {
     pub(super) fn trouble(&mut self, node: NodeId, why: &Why, now: Mono) {
         let Some(link) = self.links.get_mut(&node) else { return };
         let text = why.to_string();
-        let news = link.stats.trouble.as_ref() != Some(&text)
+        let early = matches!(why, Why::Said(Bye::Untrusted)) && now.since(link.made) < INTRODUCTION;
+        let was_early = std::mem::replace(&mut link.early, early);
+        let news = (was_early || link.stats.trouble.as_ref() != Some(&text))
             && link.logged_at.is_none_or(|at| now.since(at) >= LOG_PAUSE);
-        if news {
+        if early {
+            log!(Debug, "links", "peer does not know this node yet", peer = node, why = text);
+        } else if news {
             link.logged_at = Some(now);
             let at = &link.target.address;
             if link.up {

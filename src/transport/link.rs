@@ -44,6 +44,9 @@ pub(super) const PENALTY: Duration = Duration::from_secs(5);
 const ADDRESSES_FRESH: Duration = Duration::from_secs(5);
 /// How long the resolver is waited for while older addresses are known.
 pub(super) const RESOLVER_PATIENCE: Duration = Duration::from_secs(1);
+/// While a node is being added, those who have not heard of it yet send it away; it is no trouble
+/// for so long after this node learned of the peer.
+pub(super) const INTRODUCTION: Duration = Duration::from_secs(10);
 /// So many addresses of a name are tried.
 pub(super) const ADDRESSES: usize = 8;
 
@@ -185,6 +188,10 @@ pub(super) struct Link {
     tried: usize,
     /// Where its last accepted connection came from.
     pub(super) came_from: Option<Source>,
+    /// When this node learned of the peer.
+    pub(super) made: Mono,
+    /// The last trouble was one that passes by itself, and was not told.
+    pub(super) early: bool,
     /// When trouble was last logged.
     pub(super) logged_at: Option<Mono>,
     pub(super) stats: PeerStats,
@@ -208,6 +215,8 @@ impl Link {
             turn: 0,
             tried: 0,
             came_from: None,
+            made: now,
+            early: false,
             logged_at: None,
             stats,
             dirty: true,

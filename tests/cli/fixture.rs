@@ -365,7 +365,7 @@ pub mod picture {
             took_ms: 30,
         };
         let open = IncidentView {
-            id: "1902".to_owned(),
+            id: "40.1".to_owned(),
             check: CheckId::from_random(0xc2 << 96),
             name: "web".to_owned(),
             target: "https://web.example.com/".to_owned(),
@@ -377,7 +377,7 @@ pub mod picture {
             up_seen: Vec::new(),
         };
         let past = IncidentView {
-            id: "1841".to_owned(),
+            id: "12.0".to_owned(),
             started: ago(90_000),
             ended: Some(ago(82_000)),
             end: Some("up".to_owned()),

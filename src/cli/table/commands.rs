@@ -64,11 +64,18 @@ sink that print what arrives. Ctrl-C ends all of it.",
     Command {
         path: &["status"],
         args: &[],
-        flags: &[&CHECK, &STATE, &LIMIT, &JSON],
+        flags: &[&CHECK, &STATE, &LIMIT, &MESH, &WAIT, &WAIT_TIMEOUT, &JSON],
         short: "Quorum, master, peers, checks",
         long: "Exits 0 only when the daemon answers and the cluster has a quorum and a master, so that it can \
-be a dead man's switch. It never waits for another node. With --check it also shows what each node reports.",
-        examples: &["qu status", "qu status --state down", "qu status --json"],
+be a dead man's switch. It never waits for another node, but for --mesh (two seconds at most) and --wait. With \
+--check it also shows what each node reports.",
+        examples: &[
+            "qu status",
+            "qu status --state down",
+            "qu status --json",
+            "qu status --mesh",
+            "qu status --wait synced --timeout 2m",
+        ],
         run: status::run,
     },
     Command {
@@ -366,7 +373,7 @@ needed.",
         flags: &[&JSON],
         short: "One incident: when, how long, which node saw what",
         long: "",
-        examples: &["qu incident show 1841"],
+        examples: &["qu incident show 12.0"],
         run: incident::show,
     },
     Command {
