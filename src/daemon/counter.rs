@@ -43,6 +43,8 @@ pub struct Control {
     pub clock: Arc<dyn Clock>,
     /// The data directory, for showing.
     pub dir: PathBuf,
+    /// Where it listens, for showing.
+    pub listens: HostPort,
 }
 
 fn stopping() -> Reply {
@@ -82,7 +84,8 @@ impl Control {
         let Reply::Mesh(mut mesh) = reply else { return reply };
         let dir = std::fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
         let dir = dir.display().to_string();
-        mesh.here = Some(Here { dir, uid: cred::euid(), pings: super::mesh::pings() });
+        mesh.here =
+            Some(Here { dir, uid: cred::euid(), listens: self.listens.clone(), pings: super::mesh::pings() });
         Reply::Mesh(mesh)
     }
 

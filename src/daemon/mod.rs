@@ -240,6 +240,7 @@ impl Life {
             secret: node.config.secret.clone(),
             clock: Arc::clone(clock),
             dir: paths.dir().to_owned(),
+            listens: start::listens(&node.config),
         });
         let picture: Picture = Arc::new(move || view.get());
         let control = server.stopper();

@@ -136,6 +136,8 @@ pub struct Here {
     pub dir: String,
     /// Its user.
     pub uid: u32,
+    /// Where it listens for other nodes.
+    pub listens: HostPort,
     /// How it may ping.
     pub pings: Pings,
 }

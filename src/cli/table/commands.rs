@@ -1,7 +1,7 @@
 //! The rows of the table, in the order in which help shows them.
 
 use super::super::{
-    alert, check, cluster, complete, help, incident, init, node, serve, silence, status, trust,
+    alert, check, cluster, complete, doctor, help, incident, init, node, serve, silence, status, trust,
 };
 use super::flags::*;
 use super::{Arg, Command, Group};
@@ -77,6 +77,17 @@ be a dead man's switch. It never waits for another node, but for --mesh (two sec
             "qu status --wait synced --timeout 2m",
         ],
         run: status::run,
+    },
+    Command {
+        path: &["doctor"],
+        args: &[],
+        flags: &[&DIR, &JSON],
+        short: "What is wrong here, and what to do about it",
+        long: "Looks at this node's files, keys, disk, port and right to ping, and asks its daemon, which asks the \
+peers. One line each: ok, warning or problem, with the remedy. Changes nothing; works without a daemon, too. Exits 1 \
+when there is a problem.",
+        examples: &["qu doctor", "qu doctor --json"],
+        run: doctor::run,
     },
     Command {
         path: &["node", "add"],
