@@ -261,7 +261,8 @@ fn judge_trust(facts: &Facts) -> Vec<Finding> {
             _ => Vec::new(),
         };
     };
-    let me = facts.node.good().map(|n| n.node_id);
+    let answers = facts.daemon.as_ref().ok().map(|d| d.view.node);
+    let Some(me) = facts.node.good().map(|n| n.node_id).or(answers) else { return Vec::new() };
     let none = Trust::default();
     let trust = match &facts.trust {
         Read::Good(trust) => trust,
@@ -272,7 +273,7 @@ fn judge_trust(facts: &Facts) -> Vec<Finding> {
         }
     };
     let mut found = Vec::new();
-    for peer in cluster.peers.values().filter(|p| Some(p.node_id) != me) {
+    for peer in cluster.peers.values().filter(|p| p.node_id != me) {
         let id = peer.node_id.short();
         let text = match trust.get(peer.node_id) {
             None => format!("trust.yaml lacks the peer {} ({id})", peer.advertise),

@@ -117,3 +117,6 @@ fn or_ok(found: Vec<Finding>, good: impl FnOnce() -> Finding) -> Vec<Finding> {
 fn several(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests;
