@@ -10,6 +10,8 @@ mod bad_input;
 mod completion;
 #[path = "cli/fixture.rs"]
 mod fixture;
+#[path = "cli/looking.rs"]
+mod looking;
 #[path = "cli/requests.rs"]
 mod requests;
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::base::clock::{Clock, Mono, RealClock};
+use crate::base::clock::{Clock, RealClock};
 use crate::base::units::Span;
 use crate::control::client::ClientError;
 use crate::control::{Ask, Reply};
@@ -19,8 +19,6 @@ use super::super::{Failure, Session, ask};
 const TIMEOUT: Span = Span::from_secs(60);
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(200);
-/// The last look gets this long even when less is left: an answer takes a moment.
-const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +52,7 @@ pub fn until(session: &Session<'_>, level: Level, timeout: Span) -> Result<(), F
     let clock = RealClock::new();
     let deadline = clock.mono() + timeout.duration();
     loop {
-        let missing = look(session, level, &clock, deadline)?;
+        let missing = look(session, level)?;
         let Some(missing) = missing else { return Ok(()) };
         let left = deadline.since(clock.mono());
         if left.is_zero() {
@@ -74,15 +72,10 @@ fn name(level: Level) -> &'static str {
 }
 
 /// One look: what is missing.
-fn look(
-    session: &Session<'_>,
-    level: Level,
-    clock: &RealClock,
-    deadline: Mono,
-) -> Result<Option<String>, Failure> {
+fn look(session: &Session<'_>, level: Level) -> Result<Option<String>, Failure> {
     let ask_one = |question: Ask| {
-        let left = deadline.since(clock.mono()).max(LAST_LOOK);
-        let patience = question.patience().min(left);
+        // Also the last look gets an answer's time: a daemon that is there answers at once.
+        let patience = question.patience();
         match ask::attempt(session, question, patience)? {
             Ok(reply) => Ok(Ok(reply)),
             Err(e @ (ClientError::Denied { .. } | ClientError::Foreign { .. })) => Err(Failure::of(&e)),
