@@ -3,8 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use quptime::base::clock::{RealClock, Wall};
+use quptime::base::id::{ClusterId, NodeId};
+use quptime::transport::join::{Introduction, JoinDesk, Offer};
+use quptime::transport::{Hello, Links, PeerMessage, Setup, plain_spawn};
 use serde_json::Value;
 
 use super::support::{Cluster, Node, SECRET, within};
@@ -184,6 +189,114 @@ fn a_wrong_address_and_a_stopped_peer_are_seen_by_doctor_mesh_and_wait() {
         assert_eq!(status, Some(0), "{said}");
     });
     cluster.whole();
+}
+
+#[test]
+fn a_peer_that_speaks_nonsense_is_disconnected_counted_and_named() {
+    let mut cluster = Cluster::of("nonsense", 3);
+    let (a, b) = (0, 1);
+    let gone = cluster.nodes[b].id.clone();
+    cluster.nodes[b].end();
+    // Somebody has got hold of its key.
+    let impostor = Impostor::with_the_key_of(&cluster.nodes[b], &cluster.nodes[a]);
+    let target: NodeId = cluster.nodes[a].id.parse().expect("an id");
+    let hello =
+        Hello { cluster: impostor.cluster, version: "0.1.0".into(), kinds: Vec::new(), clock: Wall(0) };
+    within(LIMIT, "it is disconnected and counted", || {
+        while impostor.events.try_recv().is_ok() {}
+        // As soon as there is a connection, on which one hello was said already.
+        let _sent = impostor.links.send(target, PeerMessage::Hello(hello.clone()));
+        let ran = cluster.nodes[a].qu(&["status", "--mesh", "--json"]);
+        let view: Value = serde_json::from_str(&ran.out).ok()?;
+        let rows = view["mesh"]["rows"].as_array()?.clone();
+        let own = rows.iter().find(|r| r["me"] == true)?;
+        let of_it = own["says"]["peers"].as_array()?.iter().find(|c| c["node_id"] == gone.as_str())?.clone();
+        (of_it["nonsense"].as_u64()? > 0 && of_it["last_nonsense"] == "said hello twice").then_some(())
+    });
+    finds(&cluster.nodes[a], "the doctor names it", |status, bad| {
+        status == 1
+            && has(bad, "problem", "rules", &gone[..8])
+            && has(bad, "problem", "rules", "said hello twice")
+    });
+    let text = cluster.nodes[a].qu(&["status", "--mesh"]).out;
+    assert!(text.contains("NONSENSE\nNODE_ID") && text.contains("said hello twice"), "{text}");
+    assert!(cluster.nodes[a].log().contains("a peer broke the rules"), "it is in the log");
+    impostor.links.stop();
+    cluster.nodes[b].start();
+    cluster.whole();
+}
+
+/// Links of this process, under a node's key.
+struct Impostor {
+    links: Links,
+    cluster: ClusterId,
+    // What they tell is nothing to us, but they end without somebody who hears it.
+    events: crossbeam_channel::Receiver<quptime::transport::Event>,
+}
+
+impl Impostor {
+    fn with_the_key_of(stopped: &Node, running: &Node) -> Impostor {
+        let view = running.view().expect("it answers");
+        let cluster = view["cluster"].as_str().and_then(|c| c.parse().ok()).expect("an id");
+        let (keys, _) = quptime::identity::keys::load(&stopped.dir.join("keys")).expect("its keys");
+        let trust = fs::read_to_string(stopped.dir.join("trust.yaml")).expect("its trust store");
+        let trust = quptime::config::trust::from_yaml(&trust).expect("a trust store");
+        let setup = Setup {
+            node: stopped.id.parse().expect("an id"),
+            keys,
+            version: "0.1.0".into(),
+            kinds: Vec::new(),
+            secret: None,
+            desk: Arc::new(Nobody),
+            clock: Arc::new(RealClock::new()),
+            seed: 7,
+            spawn: plain_spawn(),
+        };
+        let ip = std::net::Ipv4Addr::LOCALHOST.into();
+        let listener = quptime::transport::listen::bind(Some(ip), stopped.port).expect("its port is free");
+        let (events, heard) = crossbeam_channel::bounded(4096);
+        let links = Links::start(setup, listener, cluster, Arc::new(trust), events).expect("links");
+        Impostor { links, cluster, events: heard }
+    }
+}
+
+struct Nobody;
+
+impl JoinDesk for Nobody {
+    fn introduce(&self) -> Introduction {
+        unreachable!("nobody asks it to join")
+    }
+    fn consider(&self, _: Offer) -> Result<(), String> {
+        Err("not this one".into())
+    }
+}
+
+#[test]
+fn a_live_peer_that_lost_its_state_is_named_when_no_master_can_be_elected() {
+    let mut cluster = Cluster::of("void", 3);
+    let (a, away, blank) = (0, 1, 2);
+    // All of them, so that none is master still when the one comes back without its state.
+    for node in &mut cluster.nodes {
+        node.end();
+    }
+    fs::remove_dir_all(cluster.nodes[blank].dir.join("state")).expect("removed");
+    cluster.nodes[blank].start();
+    cluster.nodes[a].start();
+    let (lost, waited) = (cluster.nodes[blank].id[..8].to_owned(), cluster.nodes[away].id[..8].to_owned());
+    let says = |text: &str| {
+        let named = text.contains(&format!("{lost} lost what it knew"));
+        named && text.contains(&format!("waiting for {waited}")) && text.contains("2 are needed")
+    };
+    cluster.nodes[a].sees("the note says who is waited for", |view| {
+        let notes = view["notes"].as_array().cloned().unwrap_or_default();
+        view["master"].is_null() && notes.iter().any(|n| n["text"].as_str().is_some_and(says))
+    });
+    finds(&cluster.nodes[a], "so does the doctor", |status, bad| {
+        status == 1 && bad.iter().any(|(_, about, text)| about == "daemon" && says(text))
+    });
+    cluster.nodes[away].start();
+    cluster.whole();
+    cluster.nodes[a].sees("the note is gone", |v| v["notes"].as_array().is_some_and(Vec::is_empty));
 }
 
 /// `qu status --wait synced` beside everything else.
