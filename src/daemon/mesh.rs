@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use serde::Deserialize;
 
 use super::core::Core;
 use crate::base::clock::{Mono, Wall};
@@ -106,7 +107,7 @@ impl Core {
         let took = self.clock.mono().since(round.asked);
         row.round_trip_ms = Some(millis(took));
         let claim = match outcome {
-            AnswerOutcome::Done(value) => serde_json::from_value::<Claim>(value.clone()).ok(),
+            AnswerOutcome::Done(value) => Claim::deserialize(value).ok(),
             _ => None,
         };
         match claim {
