@@ -49,6 +49,8 @@ pub struct Facts {
 pub enum Read<T> {
     /// It is not there.
     Missing,
+    /// Whoever looks may not read it: one line.
+    Closed(String),
     /// It cannot be read, or not understood: one line.
     Bad(String),
     /// What it says.
@@ -60,7 +62,7 @@ impl<T> Read<T> {
     pub fn good(&self) -> Option<&T> {
         match self {
             Read::Good(what) => Some(what),
-            Read::Missing | Read::Bad(_) => None,
+            Read::Missing | Read::Closed(_) | Read::Bad(_) => None,
         }
     }
 }

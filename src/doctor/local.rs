@@ -25,6 +25,8 @@ const FILES_PROBLEM: u64 = 16;
 const FILES_WARNING: u64 = 256;
 /// A backup older than this is worth a line, milliseconds: thirty days.
 const BACKUP_OLD: u64 = 30 * 86_400_000;
+/// For a file that whoever looks may not read.
+const CLOSED: &str = "give it back to the daemon's user, or look as that user or as root";
 /// Names in one line at most.
 const NAMED: usize = 6;
 
@@ -36,7 +38,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
             let finding = Finding::problem("files", format!("there is no directory {}", facts.dir));
             return vec![finding.to_do("qu init, or name the right directory with --dir")];
         }
-        Read::Bad(why) => {
+        Read::Closed(why) | Read::Bad(why) => {
             let finding = Finding::problem("files", format!("cannot look into {}: {why}", facts.dir));
             return vec![
                 finding.to_do("run it as root, or as the daemon's user (sudo -u quptime qu doctor)"),
@@ -160,6 +162,7 @@ fn judge_node(facts: &Facts) -> Vec<Finding> {
             let remedy = "qu init, or name the right directory with --dir";
             return vec![Finding::problem("node", text).to_do(remedy)];
         }
+        Read::Closed(why) => return vec![Finding::problem("node", why.clone()).to_do(CLOSED)],
         Read::Bad(why) => {
             let remedy = "correct it, or restore it from a backup of this node (qu restore)";
             return vec![Finding::problem("node", why.clone()).to_do(remedy)];
@@ -214,6 +217,7 @@ fn has_state(facts: &Facts) -> bool {
 
 fn judge_cluster(facts: &Facts) -> Vec<Finding> {
     match &facts.cluster {
+        Read::Closed(why) => vec![Finding::problem("config", why.clone()).to_do(CLOSED)],
         Read::Bad(why) => {
             let remedy =
                 "correct it; a running daemon goes on with what is committed, and a start refuses it";
@@ -257,6 +261,7 @@ fn judge_trust(facts: &Facts) -> Vec<Finding> {
     let again = "restart the daemon, which writes it again";
     let Some(cluster) = facts.cluster.good() else {
         return match &facts.trust {
+            Read::Closed(why) => vec![Finding::problem("trust", why.clone()).to_do(CLOSED)],
             Read::Bad(why) => vec![Finding::problem("trust", why.clone()).to_do(again)],
             _ => Vec::new(),
         };
@@ -267,6 +272,7 @@ fn judge_trust(facts: &Facts) -> Vec<Finding> {
     let trust = match &facts.trust {
         Read::Good(trust) => trust,
         Read::Missing => &none,
+        Read::Closed(why) => return vec![Finding::problem("trust", why.clone()).to_do(CLOSED)],
         Read::Bad(why) => {
             let remedy = "move it away and restart the daemon, which writes it again";
             return vec![Finding::problem("trust", why.clone()).to_do(remedy)];
@@ -375,7 +381,7 @@ fn judge_backup(facts: &Facts) -> Finding {
     let make = "qu backup FILE, and keep the file somewhere else";
     match &facts.backup {
         Read::Missing => Finding::warning("backup", "never made on this node").to_do(make),
-        Read::Bad(why) => {
+        Read::Closed(why) | Read::Bad(why) => {
             Finding::warning("backup", format!("nobody can tell when the last one was made: {why}"))
         }
         Read::Good(at) => {

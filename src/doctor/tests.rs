@@ -319,6 +319,10 @@ fn files_that_are_missing_broken_or_contradict_each_other() {
         &[(Problem, "config", "correct it")],
     );
     finds(&spoiled(|f| f.trust = Read::Bad("x".into())), &[(Problem, "trust", "restart the daemon")]);
+    let closed = || "read x: Permission denied".to_owned();
+    finds(&spoiled(|f| f.node = Read::Closed(closed())), &[(Problem, "node", "give it back")]);
+    finds(&spoiled(|f| f.cluster = Read::Closed(closed())), &[(Problem, "config", "give it back")]);
+    finds(&spoiled(|f| f.trust = Read::Closed(closed())), &[(Problem, "trust", "give it back")]);
     finds(&spoiled(|f| f.cluster = Read::Missing), &[(Warning, "config", "state/")]);
     let gone = spoiled(|f| {
         f.cluster = Read::Missing;

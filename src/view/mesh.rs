@@ -174,7 +174,9 @@ impl Claim {
     /// and plain.
     #[must_use]
     pub fn fitted(mut self, known: &BTreeSet<NodeId>) -> Claim {
-        let plain = |said: &str, longest| text::harmless(&text::shorten(said, longest));
+        // Cut before, because what is made harmless grows, and after, because it has grown.
+        let plain =
+            |said: &str, longest| text::shorten(&text::harmless(&text::shorten(said, longest)), longest);
         self.version = plain(&self.version, LONGEST_WORD);
         let mut seen = BTreeSet::new();
         self.peers.retain(|c| known.contains(&c.node_id) && seen.insert(c.node_id));

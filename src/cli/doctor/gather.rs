@@ -78,6 +78,7 @@ pub fn facts(session: &Session<'_>, said: &Said) -> Result<Facts, Failure> {
 fn list(dir: &Path) -> Read<Vec<FileFact>> {
     let unseen = |e: io::Error| match e.kind() {
         io::ErrorKind::NotFound => Read::Missing,
+        io::ErrorKind::PermissionDenied => Read::Closed(e.to_string()),
         _ => Read::Bad(e.to_string()),
     };
     let mut found = match fact(dir, String::new()) {
@@ -117,6 +118,7 @@ fn read<T>(path: &Path, understand: impl FnOnce(&str) -> Result<T, String>) -> R
     match file::read_text(path, LARGEST) {
         Ok(text) => understand(&text).map_or_else(Read::Bad, Read::Good),
         Err(e) if e.source.kind() == io::ErrorKind::NotFound => Read::Missing,
+        Err(e) if e.source.kind() == io::ErrorKind::PermissionDenied => Read::Closed(text::chain(&e)),
         Err(e) => Read::Bad(text::chain(&e)),
     }
 }
