@@ -221,7 +221,11 @@ fn a_peer_that_speaks_nonsense_is_disconnected_counted_and_named() {
     let text = cluster.nodes[a].qu(&["status", "--mesh"]).out;
     assert!(text.contains("NONSENSE\nNODE_ID") && text.contains("said hello twice"), "{text}");
     assert!(cluster.nodes[a].log().contains("a peer broke the rules"), "it is in the log");
-    impostor.links.stop();
+    drop(impostor);
+    let port = cluster.nodes[b].port;
+    within(LIMIT, "its port is free again", || {
+        std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).ok().map(drop)
+    });
     cluster.nodes[b].start();
     cluster.whole();
 }
