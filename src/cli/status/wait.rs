@@ -77,6 +77,7 @@ fn look(session: &Session<'_>, level: Level) -> Result<Option<String>, Failure> 
         // Also the last look gets an answer's time: a daemon that is there answers at once.
         let patience = question.patience();
         match ask::attempt(session, question, patience)? {
+            Ok(Reply::Refused { text }) => Err(Failure::Failed(text)),
             Ok(reply) => Ok(Ok(reply)),
             Err(e @ (ClientError::Denied { .. } | ClientError::Foreign { .. })) => Err(Failure::of(&e)),
             Err(e) => Ok(Err(crate::base::text::chain(&e))),
