@@ -226,10 +226,17 @@ impl Core {
             PeerMessage::Quorum(message) => self.drive(Input::Received { from: peer, message }),
             PeerMessage::Reports(reports) => self.on_reports(peer, &reports),
             PeerMessage::Propose { request, body, at } => self.on_propose(peer, request, body, at),
-            PeerMessage::Answer { request, outcome } => self.on_answer(request, outcome),
+            PeerMessage::Answer { request, outcome } => {
+                if !self.on_mesh_told(peer, request, &outcome) {
+                    self.on_answer(request, outcome);
+                }
+            }
             PeerMessage::Peers { version, peers } => self.on_introduced(version, &peers),
             // Read by the link itself.
             PeerMessage::Hello(_) | PeerMessage::Bye(_) => {}
+            PeerMessage::Ask { request, what } if what == super::mesh::QUESTION => {
+                self.on_mesh_asked(peer, request);
+            }
             PeerMessage::Ask { request, what } => self.on_how_far(peer, request, &what),
         }
     }

@@ -6,7 +6,8 @@
 //! deadlines, so a core that is stuck loses mastership, as it should.
 //!
 //! Its parts: `consensus.rs` (what the quorum core puts out), `changes.rs` (clients' changes),
-//! `questions.rs` (what is answered at once), `reports.rs` (probes into verdicts), `owed.rs`
+//! `questions.rs` (what is answered at once), `mesh.rs` (who hears
+//! whom), `reports.rs` (probes into verdicts), `owed.rs`
 //! (alerts to be delivered), `picture.rs` (what readers see).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -90,6 +91,7 @@ pub struct Core {
     pub(super) tally: Tally,
     pub(super) requests: Requests,
     pub(super) doubts: Vec<super::doubts::Doubt>,
+    pub(super) rounds: Vec<super::mesh::Round>,
     /// Verdicts proposed by this master, by request.
     pub(super) proposed: BTreeMap<RequestId, Vec<CheckId>>,
     pub(super) outgoing: Outgoing,
@@ -164,6 +166,7 @@ impl Core {
             tally: Tally::new(now, &nobody),
             requests: Requests::default(),
             doubts: Vec::new(),
+            rounds: Vec::new(),
             proposed: BTreeMap::new(),
             outgoing: Outgoing::default(),
             owed: Owed::default(),
@@ -284,6 +287,7 @@ impl Core {
         self.propose_due();
         self.try_requests(now);
         self.settle_doubts(now);
+        self.settle_rounds(now);
         self.publish(now);
         if let Some(every) = self.out.notify.watchdog
             && now >= self.alive_at
@@ -296,6 +300,7 @@ impl Core {
     fn next_deadline(&self) -> Mono {
         let mut next = self.node.deadline();
         next = next.min(self.requests.next_deadline()).min(self.next_doubt());
+        next = next.min(self.next_round());
         next = next.min(self.outgoing.flush_at()).min(self.picture.publish_at());
         if self.acting {
             next = next.min(self.tally.next_deadline()).min(self.owed.next_deadline());
