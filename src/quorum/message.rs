@@ -225,6 +225,69 @@ pub enum Message {
     },
 }
 
+/// No term and no index of a cluster's life comes near this; below it no sum of two overflows.
+const BEYOND_LIFE: u64 = 1 << 60;
+/// So many elections no node has missed.
+const MISSED: Term = 1 << 32;
+/// More members no cluster has.
+const CROWD: usize = 1024;
+
+impl Message {
+    /// What is wrong with it whatever role hears it: numbers that no cluster reaches, and crowds.
+    /// `term` is the hearer's, if it has one.
+    #[must_use]
+    pub fn flaw(&self, term: Option<Term>) -> Option<&'static str> {
+        let (said, highest) = self.numbers();
+        if highest >= BEYOND_LIFE || term.is_some_and(|ours| said > ours.saturating_add(MISSED)) {
+            return Some("names a term or an index that no cluster reaches");
+        }
+        let crowd = match self {
+            Message::Beat { hears, blank, .. } => {
+                hears.len().max(blank.as_ref().map_or(0, |b| b.members.len()))
+            }
+            Message::Piece { membership, .. } => membership.members().count(),
+            Message::Append { entries, .. } => {
+                let members = entries.iter().filter_map(|e| e.membership.as_ref());
+                members.map(|m| m.members().count()).max().unwrap_or(0)
+            }
+            _ => 0,
+        };
+        (crowd > CROWD).then_some("names more peers than a cluster has")
+    }
+
+    /// The highest term, and the highest number that is reckoned with.
+    fn numbers(&self) -> (Term, u64) {
+        let of = |term: Term, end: LogEnd| (term, term.max(end.term).max(end.index));
+        match self {
+            Message::Beat { term, end, .. }
+            | Message::PreVote { term, end }
+            | Message::Vote { term, end, .. } => of(*term, *end),
+            Message::PreVoted { asked, term, .. } => (*asked.max(term), *asked.max(term)),
+            Message::Append { term, before, commit, .. } => {
+                let (term, highest) = of(*term, *before);
+                (term, highest.max(*commit))
+            }
+            Message::Piece { term, end, offset, total, .. } => {
+                let (term, highest) = of(*term, *end);
+                (term, highest.max(*offset).max(*total))
+            }
+            Message::Appended { term, outcome, .. } => {
+                let highest = match outcome {
+                    Outcome::Matched { matched } => *matched,
+                    Outcome::Gap { before, hint } => *before.max(hint),
+                    Outcome::Piece { end, have } => end.term.max(end.index).max(*have),
+                    Outcome::Empty => 0,
+                };
+                (*term, highest.max(*term))
+            }
+            Message::Voted { term, .. }
+            | Message::TakeOver { term }
+            | Message::Refound { term, .. }
+            | Message::Refounded { term, .. } => (*term, *term),
+        }
+    }
+}
+
 /// What a node without `state/` knows from its `cluster.yaml` (I5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blank {
@@ -260,4 +323,55 @@ pub enum Outcome {
         /// Bytes that are here.
         have: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_no_cluster_reaches_are_a_flaw_in_every_message() {
+        let (far, life, end) = (u64::MAX, Incarnation(1), LogEnd::default());
+        let (hears, blank) = (BTreeSet::new(), None);
+        let fields = (far, LogEnd { term: 1, index: far }, LogEnd { term: far, index: 1 });
+        let membership = Membership::default();
+        let appended = |outcome| Message::Appended { term: 1, round: far, life, hold_ms: far, outcome };
+        let append =
+            |before, commit| Message::Append { term: 1, round: 1, before, entries: Vec::new(), commit };
+        let piece = |end, offset, total| {
+            let (membership, data) = (membership.clone(), String::new());
+            Message::Piece { term: 1, round: 1, end, membership, offset, total, data }
+        };
+        for message in [
+            Message::Beat { term: far, master: None, life, hears: hears.clone(), end, blank: blank.clone() },
+            Message::Beat { term: 1, master: None, life, hears, end: fields.1, blank },
+            Message::PreVote { term: far, end },
+            Message::PreVoted { asked: far, term: 1, granted: true, life, free: true },
+            Message::Vote { term: 1, end: fields.2, transfer: true },
+            Message::Voted { term: far, granted: true, life, free: true },
+            Message::TakeOver { term: far },
+            Message::Refound { term: far, version: 1 },
+            Message::Refounded { term: far, life },
+            append(fields.1, 1),
+            append(end, far),
+            piece(fields.1, 0, 1),
+            piece(end, far, 1),
+            piece(end, 0, far),
+            appended(Outcome::Matched { matched: far }),
+            appended(Outcome::Gap { before: 1, hint: far }),
+            appended(Outcome::Piece { end: fields.2, have: 1 }),
+        ] {
+            assert!(message.flaw(Some(1)).is_some(), "{message:?}");
+            assert!(message.flaw(None).is_some(), "{message:?}");
+        }
+        assert_eq!(appended(Outcome::Empty).flaw(Some(1)), None);
+    }
+
+    #[test]
+    fn a_leap_of_terms_is_a_flaw_to_a_node_that_has_one() {
+        let leap = Message::TakeOver { term: 1 << 40 };
+        assert!(leap.flaw(Some(7)).is_some());
+        assert_eq!(leap.flaw(Some((1 << 40) - 5)), None);
+        assert_eq!(leap.flaw(None), None);
+    }
 }

@@ -79,6 +79,12 @@ impl Node {
         std::mem::take(&mut self.core.out)
     }
 
+    /// How to tell whether a peer's snapshot is one that the state machine can go on from; without
+    /// this, every one is taken to be.
+    pub fn judge_snapshots(&mut self, readable: fn(&str) -> bool) {
+        self.core.readable = readable;
+    }
+
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Mono {
@@ -387,6 +393,10 @@ impl Node {
     fn on_message(&mut self, from: NodeId, message: Message) {
         if from == self.core.me {
             return self.core.misbehaved(from, "speaks in this node's name");
+        }
+        let term = self.core.blank.is_none().then_some(self.core.term);
+        if let Some(what) = message.flaw(term) {
+            return self.core.misbehaved(from, what);
         }
         let (now, dead_after) = (self.core.now, self.core.timing.dead_after);
         let contact = self.core.liveness.heard(from, now, dead_after);
