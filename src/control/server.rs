@@ -319,13 +319,17 @@ fn serve(socket: UnixStream, open: &Arc<Open>, picture: &Picture, desk: &Arc<dyn
         return;
     };
     let (picture, desk) = (Arc::clone(picture), Arc::clone(desk));
+    let socket = Arc::new(socket);
+    let kept = Arc::clone(&socket);
     let conversation = move || {
         let _place = place;
-        converse(&socket, &picture, desk.as_ref());
+        converse(&kept, &picture, desk.as_ref());
     };
     let started = thread::Builder::new().name("control-conn".into()).stack_size(STACK).spawn(conversation);
     if let Err(e) = started {
         crate::log!(Warn, "control", "cannot start a thread for a command", why = e);
+        let text = format!("the daemon cannot start a thread for this command ({e}); try again");
+        say(&socket, &Reply::TryAgain { text });
     }
 }
 
