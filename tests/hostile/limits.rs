@@ -1,0 +1,1 @@
+//! Too few descriptors, too few threads.
