@@ -24,8 +24,6 @@ use crate::identity::{Keys, Known, Trust};
 
 /// Nothing here takes this long unless it is broken.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Whoever is not heard for so long is taken for dead.
-const DEAD_AFTER: Duration = Duration::from_secs(4);
 
 static SEED: AtomicU64 = AtomicU64::new(1);
 
