@@ -104,6 +104,8 @@ pub struct Core {
     pub(super) floor: Option<Arc<Trust>>,
     /// Whom each peer named as members by a config version that this node does not have yet.
     pub(super) introduced: BTreeMap<NodeId, (u64, Vec<Known>)>,
+    /// What runs out at times.
+    pub(super) scarcity: super::scarcity::Scarcity,
     /// Bytes of commands applied since the last snapshot.
     pub(super) log_bytes: usize,
     pub(super) snapshot_bytes: usize,
@@ -172,6 +174,7 @@ impl Core {
             joining: start.joining,
             floor: Some(start.known),
             introduced: BTreeMap::new(),
+            scarcity: super::scarcity::Scarcity::default(),
             log_bytes: 0,
             snapshot_bytes: 0,
             acting: false,

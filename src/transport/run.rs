@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 
-use super::admit::{Gate, StrangerId};
+use super::admit::{self, Gate, StrangerId};
 use super::link::{Dial, Link, Side};
 use super::links::{Event, Order, Setup, Shared, Target};
 use super::listen::{Stage, Stranger};
@@ -30,6 +30,7 @@ use crate::base::id::{ClusterId, NodeId};
 use crate::base::rng::Rng;
 use crate::identity::Trust;
 use crate::log;
+use crate::sys::poll::descriptor_limit;
 use crate::sys::wait::Poll;
 
 /// How long a closed connection may take to deliver the last word.
@@ -156,7 +157,7 @@ impl Runner {
             trust: Arc::default(),
             links: BTreeMap::new(),
             strangers: BTreeMap::new(),
-            gate: Gate::new(now),
+            gate: Gate::new(now, admit::places_for(descriptor_limit())),
             gate_stats: GateStats::default(),
             leaving: VecDeque::new(),
             considering: None,
