@@ -165,7 +165,9 @@ impl Core {
             state.check(body).map_err(|e| e.to_string())?;
         }
         let voters = self.node.status().membership.voters;
-        let others = voters.into_keys().filter(|v| *v != self.me);
+        // Who is to go does not have to understand it.
+        let gone = body.member().and_then(|m| if let Member::Remove(node) = m { Some(node) } else { None });
+        let others = voters.into_keys().filter(|v| *v != self.me && Some(*v) != gone);
         let heard = |voter| self.peers.get(&voter).and_then(|known| known.hello.as_ref());
         gate::understood(body.kind(), others, heard)
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::Instant;
 
 use quptime::base::clock::Wall;
 use quptime::base::frame;
 use quptime::base::id::{ClusterId, NodeId, RequestId};
-use quptime::config::{Cluster as Config, yaml};
+use quptime::config::{Cluster as Config, Peer, yaml};
 use quptime::identity::keys::{self, Keys};
 use quptime::quorum::message::{Incarnation, LogEnd, Message, Outcome as Appended};
 use quptime::transport::message::decode;
@@ -15,7 +16,7 @@ use quptime::transport::{Bye, Hello, PeerMessage, tls};
 use quptime::verdict::{Outcome, Report, Stage, definition};
 use serde_json::{Value, json};
 
-use super::client::{Raw, address, framed, tls_over};
+use super::client::{Raw, address, framed, fresh_keys, tls_over};
 use super::siege::{LIMIT, Siege, calm, place, whole};
 use super::support::{Cluster, Node, Target, within};
 
@@ -77,7 +78,10 @@ fn core(message: Message) -> Value {
 /// What the node called it before it closed.
 fn called(raw: &mut Raw) -> Option<String> {
     let mut called = None;
+    let start = Instant::now();
     while let Ok(body) = frame::read(raw, frame::LARGEST) {
+        // Who is not closed hears heartbeats for ever.
+        assert!(start.elapsed() < LIMIT, "it was not closed");
         if let Ok(PeerMessage::Bye(Bye::Misbehaved { what })) = decode(&body) {
             called = Some(what);
         }
@@ -87,7 +91,9 @@ fn called(raw: &mut Raw) -> Option<String> {
 
 /// The first message that fits.
 fn heard(raw: &mut Raw, fits: impl Fn(&PeerMessage) -> bool) -> (Vec<u8>, PeerMessage) {
+    let start = Instant::now();
     loop {
+        assert!(start.elapsed() < LIMIT, "no such message came");
         let body = frame::read(raw, frame::LARGEST).expect("a message");
         let message = decode(&body).expect("a message");
         if fits(&message) {
@@ -120,9 +126,9 @@ fn nonsense(another: &str) -> Vec<Case> {
     let report = json!({"check": RequestId::from_random(1), "boot": 1, "round": 1, "of": 1, "took_ms": 1,
         "outcome": "ok", "node": another});
     let far = Message::Vote { term: u64::MAX, end: LogEnd::default(), transfer: true };
-    let crowd = (0..2000_u128).map(|n| NodeId::from_random(n << 70)).collect();
+    let crowd: BTreeSet<NodeId> = (0..2000).map(|n| NodeId::from_random(n << 90)).collect();
     let mut crowded = beat(1);
-    crowded["quorum"]["beat"]["hears"] = json!(BTreeSet::from_iter::<Vec<NodeId>>(crowd));
+    crowded["quorum"]["beat"]["hears"] = json!(crowd);
     let large = json!({"ask": {"request": RequestId::from_random(1), "what": vec![0; 100_000]}});
     vec![
         ("a length of 0", bytes(vec![0; 4]), "0 bytes"),
@@ -168,11 +174,13 @@ fn a_trusted_peer_that_speaks_nonsense_is_cut_off_by_name_and_moves_nothing() {
         // After each, a node does not let it in for some seconds: they take turns.
         let node = others[n % others.len()];
         let mut raw = actor.enter(node);
+        let before = node.log().len();
         act(&mut raw);
+        // Where TLS is broken there is no way to say so.
         let called = called(&mut raw);
-        assert!(called.as_ref().is_some_and(|c| c.contains(name)), "{what}: {called:?}");
+        assert!(called.as_ref().map_or(name == "broke TLS", |c| c.contains(name)), "{what}: {called:?}");
         within(LIMIT, "it is in the log", || {
-            let log = node.log();
+            let log = node.log().get(before..).unwrap_or_default().to_owned();
             log.lines().any(|l| l.contains("a peer broke the rules") && l.contains(name)).then_some(())
         });
         assert!(!node.log().contains('\x1b'), "what it said reached the log as it was");
@@ -263,5 +271,53 @@ fn a_trusted_peer_that_names_another_speaks_for_itself_and_has_one_vote() {
     drop(raw);
     siege.lift();
     cluster.nodes[played].start();
+    whole(&cluster);
+}
+
+#[test]
+fn whom_a_peer_introduces_is_trusted_no_longer_than_that_peer() {
+    let (cluster, played, actor) = with_an_actor("introduced");
+    let others: Vec<&Node> = cluster.nodes.iter().filter(|n| n.runs()).collect();
+    let accomplice = Actor { id: NodeId::from_random(9 << 90), keys: fresh_keys(), cluster: actor.cluster };
+    let peer = Peer {
+        node_id: accomplice.id,
+        advertise: "127.0.0.1:1".parse().expect("an address"),
+        fingerprint: accomplice.keys.fingerprint(),
+        cert_pem: accomplice.keys.cert_pem().to_owned(),
+    };
+    let crowd: Vec<Peer> =
+        (0..100).map(|n| Peer { node_id: NodeId::from_random(n << 90), ..peer.clone() }).collect();
+    let introduce = |peers: Vec<Peer>| {
+        serde_json::to_value(PeerMessage::Peers { version: u64::MAX, peers }).expect("JSON")
+    };
+    let mut raw = actor.enter(others[0]);
+    say(&mut raw, &introduce(crowd));
+    let said = called(&mut raw);
+    assert!(said.as_ref().is_some_and(|s| s.contains("100 peers")), "{said:?}");
+    let held: Vec<Raw> = others
+        .iter()
+        .map(|node| {
+            let mut raw = actor.enter(node);
+            say(&mut raw, &introduce(vec![peer.clone()]));
+            drop(accomplice.enter(node));
+            raw
+        })
+        .collect();
+    // It said that it understands no change: nobody can, but it cannot forbid its own end.
+    let forbidden = others[0].refused(&["check", "add", "tcp", "web", "127.0.0.1:1"], 1);
+    assert!(forbidden.contains("upgrade first"), "{forbidden}");
+    others[0].ok(&["node", "remove", &cluster.nodes[played].id]);
+    for node in &others {
+        for who in [&actor, &accomplice] {
+            within(LIMIT, "it is told that it is trusted no more", || {
+                let socket = TcpStream::connect(address(node)).ok()?;
+                let mut raw = tls_over(socket, &who.keys, node, tls::PEERS);
+                say(&mut raw, &who.hello());
+                let first = decode(&frame::read(&mut raw, frame::LARGEST).ok()?).ok()?;
+                (first == PeerMessage::Bye(Bye::Untrusted)).then_some(())
+            });
+        }
+    }
+    drop(held);
     whole(&cluster);
 }
