@@ -225,23 +225,33 @@ pub enum Message {
     },
 }
 
-/// No term and no index of a cluster's life comes near this; below it no sum of two overflows.
-const BEYOND_LIFE: u64 = 1 << 60;
-/// So many elections no node has missed.
-const MISSED: Term = 1 << 32;
+/// No cluster comes to as many entries, rounds or bytes: numbers up to here can be added to.
+const MOST: u64 = 1 << 62;
+/// No two members are as many elections apart: a term takes a majority that was asked before, so it
+/// would have been an election each heartbeat for half a year.
+const MOST_TERMS: Term = 1 << 24;
 /// More members no cluster has.
 const CROWD: usize = 1024;
 
 impl Message {
-    /// What is wrong with it whatever role hears it: numbers that no cluster reaches, and crowds.
-    /// `term` is the hearer's, if it has one.
+    /// Why no member can mean this, seen from one that is in `term`; `None` when one can. A number
+    /// near the end of its range would leave nothing to count on with, and a term far ahead would
+    /// take the members there with one message.
     #[must_use]
-    pub fn flaw(&self, term: Option<Term>) -> Option<&'static str> {
-        let (said, highest) = self.numbers();
-        if highest >= BEYOND_LIFE || term.is_some_and(|ours| said > ours.saturating_add(MISSED)) {
-            return Some("names a term or an index that no cluster reaches");
+    pub fn impossible(&self, term: Term) -> Option<&'static str> {
+        let (highest, count) = self.furthest();
+        if highest > term.saturating_add(MOST_TERMS).min(MOST) {
+            return Some("speaks of a term that no election came to");
         }
-        let crowd = match self {
+        if count > MOST {
+            return Some("counts further than any log goes");
+        }
+        (self.crowd() > CROWD).then_some("names more peers than a cluster has")
+    }
+
+    /// The most nodes that one of its parts names.
+    fn crowd(&self) -> usize {
+        match self {
             Message::Beat { hears, blank, .. } => {
                 hears.len().max(blank.as_ref().map_or(0, |b| b.members.len()))
             }
@@ -251,39 +261,34 @@ impl Message {
                 members.map(|m| m.members().count()).max().unwrap_or(0)
             }
             _ => 0,
-        };
-        (crowd > CROWD).then_some("names more peers than a cluster has")
+        }
     }
 
-    /// The highest term, and the highest number that is reckoned with.
-    fn numbers(&self) -> (Term, u64) {
-        let of = |term: Term, end: LogEnd| (term, term.max(end.term).max(end.index));
+    /// The highest of its terms, and the highest of its other numbers.
+    fn furthest(&self) -> (Term, u64) {
         match self {
-            Message::Beat { term, end, .. }
-            | Message::PreVote { term, end }
-            | Message::Vote { term, end, .. } => of(*term, *end),
-            Message::PreVoted { asked, term, .. } => (*asked.max(term), *asked.max(term)),
-            Message::Append { term, before, commit, .. } => {
-                let (term, highest) = of(*term, *before);
-                (term, highest.max(*commit))
+            Message::Beat { term, end, blank, .. } => {
+                (end.term.max(*term), end.index.max(blank.as_ref().map_or(0, |b| b.version)))
             }
-            Message::Piece { term, end, offset, total, .. } => {
-                let (term, highest) = of(*term, *end);
-                (term, highest.max(*offset).max(*total))
+            Message::PreVote { term, end } | Message::Vote { term, end, .. } => {
+                (end.term.max(*term), end.index)
             }
-            Message::Appended { term, outcome, .. } => {
-                let highest = match outcome {
-                    Outcome::Matched { matched } => *matched,
-                    Outcome::Gap { before, hint } => *before.max(hint),
-                    Outcome::Piece { end, have } => end.term.max(end.index).max(*have),
-                    Outcome::Empty => 0,
-                };
-                (*term, highest.max(*term))
+            Message::PreVoted { asked, term, .. } => (*asked.max(term), 0),
+            Message::Voted { term, .. } | Message::TakeOver { term } | Message::Refounded { term, .. } => {
+                (*term, 0)
             }
-            Message::Voted { term, .. }
-            | Message::TakeOver { term }
-            | Message::Refound { term, .. }
-            | Message::Refounded { term, .. } => (*term, *term),
+            Message::Append { term, round, before, entries, commit } => {
+                let first = (before.term.max(*term), before.index.max(*round).max(*commit));
+                entries.iter().fold(first, |(t, n), e| (t.max(e.term), n.max(e.index)))
+            }
+            Message::Appended { term, round, hold_ms, outcome, .. } => {
+                let end = outcome.furthest();
+                (end.term.max(*term), end.index.max(*round).max(*hold_ms))
+            }
+            Message::Piece { term, round, end, offset, total, .. } => {
+                (end.term.max(*term), end.index.max(*round).max(*offset).max(*total))
+            }
+            Message::Refound { term, version } => (*term, *version),
         }
     }
 }
@@ -325,17 +330,27 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    fn furthest(self) -> LogEnd {
+        match self {
+            Outcome::Matched { matched } => LogEnd { term: 0, index: matched },
+            Outcome::Gap { before, hint } => LogEnd { term: 0, index: before.max(hint) },
+            Outcome::Empty => LogEnd::default(),
+            Outcome::Piece { end, have } => LogEnd { index: end.index.max(have), ..end },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_no_cluster_reaches_are_a_flaw_in_every_message() {
+    fn numbers_that_no_cluster_reaches_are_named_in_every_message() {
         let (far, life, end) = (u64::MAX, Incarnation(1), LogEnd::default());
-        let (hears, blank) = (BTreeSet::new(), None);
-        let fields = (far, LogEnd { term: 1, index: far }, LogEnd { term: far, index: 1 });
-        let membership = Membership::default();
-        let appended = |outcome| Message::Appended { term: 1, round: far, life, hold_ms: far, outcome };
+        let (hears, blank, membership) = (BTreeSet::new(), None, Membership::default());
+        let (index, term) = (LogEnd { term: 1, index: far }, LogEnd { term: far, index: 1 });
+        let appended = |outcome| Message::Appended { term: 1, round: 1, life, hold_ms: 1, outcome };
         let append =
             |before, commit| Message::Append { term: 1, round: 1, before, entries: Vec::new(), commit };
         let piece = |end, offset, total| {
@@ -344,34 +359,36 @@ mod tests {
         };
         for message in [
             Message::Beat { term: far, master: None, life, hears: hears.clone(), end, blank: blank.clone() },
-            Message::Beat { term: 1, master: None, life, hears, end: fields.1, blank },
+            Message::Beat { term: 1, master: None, life, hears, end: index, blank },
             Message::PreVote { term: far, end },
             Message::PreVoted { asked: far, term: 1, granted: true, life, free: true },
-            Message::Vote { term: 1, end: fields.2, transfer: true },
+            Message::Vote { term: 1, end: term, transfer: true },
             Message::Voted { term: far, granted: true, life, free: true },
             Message::TakeOver { term: far },
             Message::Refound { term: far, version: 1 },
             Message::Refounded { term: far, life },
-            append(fields.1, 1),
+            append(index, 1),
             append(end, far),
-            piece(fields.1, 0, 1),
+            piece(index, 0, 1),
             piece(end, far, 1),
             piece(end, 0, far),
             appended(Outcome::Matched { matched: far }),
             appended(Outcome::Gap { before: 1, hint: far }),
-            appended(Outcome::Piece { end: fields.2, have: 1 }),
+            appended(Outcome::Piece { end: term, have: 1 }),
         ] {
-            assert!(message.flaw(Some(1)).is_some(), "{message:?}");
-            assert!(message.flaw(None).is_some(), "{message:?}");
+            assert!(message.impossible(1).is_some(), "{message:?}");
         }
-        assert_eq!(appended(Outcome::Empty).flaw(Some(1)), None);
+        assert_eq!(appended(Outcome::Empty).impossible(1), None);
     }
 
     #[test]
-    fn a_leap_of_terms_is_a_flaw_to_a_node_that_has_one() {
-        let leap = Message::TakeOver { term: 1 << 40 };
-        assert!(leap.flaw(Some(7)).is_some());
-        assert_eq!(leap.flaw(Some((1 << 40) - 5)), None);
-        assert_eq!(leap.flaw(None), None);
+    fn a_crowd_of_peers_is_named() {
+        let beat = |count: u128| {
+            let hears = (0..count).map(|n| NodeId::from_random(n << 90)).collect();
+            let (master, life, end, blank) = (None, Incarnation(1), LogEnd::default(), None);
+            Message::Beat { term: 1, master, life, hears, end, blank }
+        };
+        assert_eq!(beat(99).impossible(1), None);
+        assert!(beat(2000).impossible(1).is_some_and(|why| why.contains("peers")));
     }
 }
