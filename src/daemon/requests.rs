@@ -181,7 +181,7 @@ mod tests {
     fn what_peers_have_waiting_is_bounded_in_bytes() {
         let (mut r, peer) = (Requests::default(), NodeId::from_random(1));
         let silence = Body::Silence { check: None, length: Span::from_secs(1), reason: "x".repeat(16 << 20) };
-        let mut add = |r: &mut Requests, n: u128| {
+        let add = |r: &mut Requests, n: u128| {
             r.add(RequestId::from_random(n << 80), silence.clone(), Wall(0), Origin::Peer(peer), Mono(0))
         };
         assert!(add(&mut r, 1) && add(&mut r, 2) && add(&mut r, 3));

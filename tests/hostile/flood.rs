@@ -90,7 +90,7 @@ impl Handshake {
 /// How long the flood lasts.
 fn seconds() -> Duration {
     let said = std::env::var("QUPTIME_HOSTILE_SECONDS").ok();
-    Duration::from_secs(said.and_then(|s| s.parse().ok()).unwrap_or(5))
+    Duration::from_secs(said.and_then(|s| s.parse().ok()).unwrap_or(3))
 }
 
 /// Nodes with the keys that every node has unless told otherwise: the costly ones.

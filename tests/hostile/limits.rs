@@ -21,7 +21,7 @@ fn watch(node: &Node, target: &str, count: usize) {
     let text = std::fs::read_to_string(&path).expect("a file");
     let one = |n| {
         format!(
-            "  - name: slow{n}\n    type: http\n    target: {target}\n    interval: 10s\n    timeout: 10s\n    expect_status: 200\n"
+            "  - name: slow{n}\n    type: http\n    target: {target}\n    interval: 5s\n    timeout: 5s\n    expect_status: 200\n"
         )
     };
     let checks: String = (0..count).map(one).collect();

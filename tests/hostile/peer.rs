@@ -155,11 +155,11 @@ fn nonsense(another: &str) -> Vec<Case> {
     ]
 }
 
-/// A cluster of three whose last follower is played by somebody else.
-fn with_an_actor(name: &str) -> (Cluster, usize, Actor) {
-    let mut cluster = calm(name, 3);
+/// A cluster, one follower of which is played by somebody else.
+fn with_an_actor(name: &str, count: usize) -> (Cluster, usize, Actor) {
+    let mut cluster = calm(name, count);
     let master = place(&cluster, &whole(&cluster));
-    let played = (0..3).find(|at| *at != master).expect("a follower");
+    let played = (0..count).find(|at| *at != master).expect("a follower");
     cluster.nodes[played].end();
     let actor = Actor::of(&cluster.nodes[played]);
     (cluster, played, actor)
@@ -167,7 +167,7 @@ fn with_an_actor(name: &str) -> (Cluster, usize, Actor) {
 
 #[test]
 fn a_trusted_peer_that_speaks_nonsense_is_cut_off_by_name_and_moves_nothing() {
-    let (mut cluster, played, actor) = with_an_actor("nonsense");
+    let (mut cluster, played, actor) = with_an_actor("nonsense", 4);
     let siege = Siege::lay(&cluster);
     let others: Vec<&Node> = cluster.nodes.iter().filter(|n| n.runs()).collect();
     for (n, (what, act, name)) in nonsense(&others[0].id).into_iter().enumerate() {
@@ -192,7 +192,7 @@ fn a_trusted_peer_that_speaks_nonsense_is_cut_off_by_name_and_moves_nothing() {
 
 #[test]
 fn a_trusted_peer_that_replays_truncates_and_claims_is_no_other_and_no_master() {
-    let (mut cluster, played, actor) = with_an_actor("replay");
+    let (mut cluster, played, actor) = with_an_actor("replay", 3);
     let siege = Siege::lay(&cluster);
     let master = place(&cluster, &siege.master);
     let follower = (0..3).find(|at| *at != master && *at != played).expect("the other follower");
@@ -234,7 +234,7 @@ fn a_trusted_peer_that_replays_truncates_and_claims_is_no_other_and_no_master() 
 
 #[test]
 fn a_trusted_peer_that_names_another_speaks_for_itself_and_has_one_vote() {
-    let (mut cluster, played, actor) = with_an_actor("name");
+    let (mut cluster, played, actor) = with_an_actor("name", 3);
     let target = Target::start();
     let others: Vec<usize> = (0..3).filter(|at| *at != played).collect();
     let (one, two) = (&cluster.nodes[others[0]], &cluster.nodes[others[1]]);
@@ -276,7 +276,7 @@ fn a_trusted_peer_that_names_another_speaks_for_itself_and_has_one_vote() {
 
 #[test]
 fn whom_a_peer_introduces_is_trusted_no_longer_than_that_peer() {
-    let (cluster, played, actor) = with_an_actor("introduced");
+    let (cluster, played, actor) = with_an_actor("introduced", 3);
     let others: Vec<&Node> = cluster.nodes.iter().filter(|n| n.runs()).collect();
     let accomplice = Actor { id: NodeId::from_random(9 << 90), keys: fresh_keys(), cluster: actor.cluster };
     let peer = Peer {
