@@ -107,8 +107,10 @@ pub struct Core {
     pub(super) joining: super::joining::Joining,
     /// Whom this node knew at its start; until it counts among the members.
     pub(super) floor: Option<Arc<Trust>>,
-    /// Whom a peer named as members by a config version that this node does not have yet.
-    pub(super) introduced: Option<(u64, Vec<Known>)>,
+    /// Whom each peer named as members by a config version that this node does not have yet.
+    pub(super) introduced: BTreeMap<NodeId, (u64, Vec<Known>)>,
+    /// What runs out at times.
+    pub(super) scarcity: super::scarcity::Scarcity,
     /// Bytes of commands applied since the last snapshot.
     pub(super) log_bytes: usize,
     pub(super) snapshot_bytes: usize,
@@ -179,7 +181,8 @@ impl Core {
             out: start.out,
             joining: start.joining,
             floor: Some(start.known),
-            introduced: None,
+            introduced: BTreeMap::new(),
+            scarcity: super::scarcity::Scarcity::default(),
             log_bytes: 0,
             snapshot_bytes: 0,
             acting: false,

@@ -41,6 +41,7 @@ mod questions;
 mod reports;
 mod requests;
 pub mod sandbox;
+mod scarcity;
 mod sight;
 mod slowness;
 pub mod start;
@@ -196,7 +197,8 @@ impl Life {
         let prober = Prober::start(ProbeConfig::system(definition, seed()?), Arc::clone(clock), reports_in)
             .map_err(|e| format!("start the probes: {e}"))?;
 
-        let core_node = Node::new(me, found.timing, found.boot, clock.mono());
+        let mut core_node = Node::new(me, found.timing, found.boot, clock.mono());
+        core_node.judge_snapshots(|data| crate::state::snapshot::from_text(data).is_ok());
         let (inlet, outlet) = Inlet::new();
         let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?);
         // A node that has to catch up knows less than its files.

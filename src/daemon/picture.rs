@@ -178,6 +178,7 @@ impl Core {
         let now = self.clock.mono();
         self.refresh_checks(now);
         self.refresh_alerts();
+        self.watch_limits(now);
         let view = self.compose(now);
         self.out.view.set(view);
         self.picture.published = now;
