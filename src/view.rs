@@ -11,6 +11,8 @@
 //! Nothing secret is in here. Times are RFC 3339 in UTC, whole seconds; lengths of time that an
 //! operator sets are written as he writes them (`30s`), measured ones are numbers of milliseconds.
 
+mod list;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,8 @@ use crate::base::units::{HostPort, Span};
 use crate::config::Settings;
 use crate::identity::Fingerprint;
 use crate::verdict::Verdict;
+
+pub use list::CheckList;
 
 /// What one node knows of itself and its cluster at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +63,7 @@ pub struct View {
     /// Voters and learners, this node among them, in order of NodeID.
     pub peers: Arc<Vec<PeerView>>,
     /// In order of name.
-    pub checks: Arc<Vec<Arc<CheckView>>>,
+    pub checks: CheckList,
     /// In order of name.
     pub alerts: Arc<Vec<Arc<AlertView>>>,
     /// How this node's own probes are doing.
@@ -338,7 +342,7 @@ impl View {
     /// A sentence, when the filter names a check that is not there or not one.
     pub fn filtered(&self, filter: &Filter) -> Result<View, String> {
         if filter.no_checks {
-            return Ok(View { checks: Arc::default(), ..self.clone() });
+            return Ok(View { checks: CheckList::default(), ..self.clone() });
         }
         let only = match &filter.check {
             Some(typed) => Some(self.find_check(typed)?),
@@ -355,7 +359,7 @@ impl View {
         } else {
             checks.map(|c| Arc::new(CheckView { nodes: Vec::new(), ..(**c).clone() })).collect()
         };
-        Ok(View { checks: Arc::new(checks), ..self.clone() })
+        Ok(View { checks, ..self.clone() })
     }
 
     /// Which check an operator means.
@@ -363,7 +367,7 @@ impl View {
     /// # Errors
     /// A sentence, when none or several fit.
     pub fn find_check(&self, typed: &str) -> Result<CheckId, String> {
-        match resolve(typed, self.checks.iter().map(|c| (c.id, c.name.clone()))) {
+        match resolve(typed, self.checks.iter().map(|c| (c.id, c.name.as_str()))) {
             Resolve::One(id) => Ok(id),
             Resolve::None => Err(format!("no check {typed:?} (see qu check list)")),
             Resolve::Ambiguous(ids) => {

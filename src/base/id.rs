@@ -128,15 +128,25 @@ pub enum Resolve<T> {
 
 /// Finds what `typed` means among `(id, name)` pairs: an exact name, an exact id, or the beginning
 /// of exactly one id (four digits at least, so that a slip does not hit by chance).
-pub fn resolve<T: Copy + fmt::Display>(typed: &str, items: impl Iterator<Item = (T, String)>) -> Resolve<T> {
+pub fn resolve<T: Copy + fmt::Display, N: AsRef<str>>(
+    typed: &str,
+    items: impl Iterator<Item = (T, N)>,
+) -> Resolve<T> {
+    // Most of what is typed cannot begin an id; then no id needs to be written out.
+    let may_be_id = typed.len() >= 4 && typed.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     let mut by_prefix = Vec::new();
     for (id, name) in items {
-        let text = id.to_string();
-        if name == typed || text == typed {
+        if name.as_ref() == typed {
             return Resolve::One(id);
         }
-        if typed.len() >= 4 && text.starts_with(typed) {
-            by_prefix.push((id, text));
+        if may_be_id {
+            let text = id.to_string();
+            if text == typed {
+                return Resolve::One(id);
+            }
+            if text.starts_with(typed) {
+                by_prefix.push((id, text));
+            }
         }
     }
     match by_prefix.as_slice() {

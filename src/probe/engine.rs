@@ -199,8 +199,7 @@ impl Engine {
             let limit = descriptor_limit();
             let left = limit.saturating_sub(RESERVED.min(limit / 2));
             self.budget = usize::try_from(left).unwrap_or(usize::MAX);
-            let with = checks.into_iter().map(|c| (Arc::clone(&c), (self.of)(&c))).collect();
-            for id in self.schedule.reconcile(self.now, with) {
+            for id in self.schedule.reconcile(self.now, checks, self.of) {
                 if let Some(slot) = self.running.get(&id).copied() {
                     self.release(slot);
                 }

@@ -45,7 +45,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::Sender;
 
 use crate::base::clock::{Clock, Mono};
-use crate::config::Check;
+use crate::config::{Check, Checks};
 use crate::sys::poll::Waker;
 use crate::verdict::Report;
 
@@ -112,7 +112,7 @@ pub struct ProbeStats {
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// New checks that the engine has not taken yet.
-    pub wanted: Option<Vec<Arc<Check>>>,
+    pub wanted: Option<Checks>,
     /// The engine is to end.
     pub stop: bool,
     /// Counters, lateness left out.
@@ -168,7 +168,7 @@ impl Prober {
     }
 
     /// Makes these the checks. Unchanged ones keep their phase and their running probe.
-    pub fn set_checks(&self, checks: Vec<Arc<Check>>) {
+    pub fn set_checks(&self, checks: Checks) {
         lock(&self.shared).wanted = Some(checks);
         self.waker.wake();
     }

@@ -22,7 +22,7 @@ use crate::base::clock::Mono;
 use crate::base::id::{CheckId, NodeId};
 use crate::base::text::{harmless, shorten};
 use crate::base::units::Span;
-use crate::config::{Check, Cluster};
+use crate::config::{Check, Checks, Cluster};
 
 use super::evaluate::{Finding, Streak, Vote, evaluate};
 use super::report::{Outcome, Report, Seen, Transition, Verdict, definition};
@@ -186,6 +186,8 @@ pub struct Tally {
     hysteresis: u32,
     /// Since when the silence of others can be told from not having listened.
     listening: Mono,
+    /// As [`Tally::configure`] was told last.
+    configured: Checks,
     checks: BTreeMap<CheckId, Watched>,
     /// When which check must be looked at although nothing came in.
     deadlines: BTreeSet<(Mono, CheckId)>,
@@ -201,6 +203,7 @@ impl Tally {
             peers: BTreeSet::new(),
             hysteresis: 0,
             listening: now,
+            configured: Checks::new(),
             checks: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -227,18 +230,30 @@ impl Tally {
         let same_rule = same_peers && self.hysteresis == cluster.settings.hysteresis;
         self.peers = cluster.peers.keys().copied().collect();
         self.hysteresis = cluster.settings.hysteresis;
-        let enabled = |id: &CheckId| cluster.checks.get(id).is_some_and(|check| check.enabled);
-        self.checks.retain(|id, _| enabled(id));
-        self.touched.retain(|id| enabled(id));
-        self.deadlines.retain(|(_, id)| enabled(id));
-        for (id, check) in cluster.checks.iter().filter(|(_, check)| check.enabled) {
-            self.follow(now, *id, check);
-            if !same_rule && let Some(watched) = self.checks.get_mut(id) {
-                let peers = &self.peers;
-                watched.reports.retain(|node, _| peers.contains(node));
-                self.judge(now, *id);
+        let last = std::mem::replace(&mut self.configured, cluster.checks.clone());
+        for (id, _, new) in last.against(&cluster.checks) {
+            match new.filter(|check| check.enabled) {
+                Some(check) => self.follow(now, *id, check),
+                None => self.forget(*id),
             }
         }
+        if same_rule {
+            return;
+        }
+        let peers = &self.peers;
+        for watched in self.checks.values_mut() {
+            watched.reports.retain(|node, _| peers.contains(node));
+        }
+        let all: Vec<CheckId> = self.checks.keys().copied().collect();
+        all.into_iter().for_each(|id| self.judge(now, id));
+    }
+
+    fn forget(&mut self, id: CheckId) {
+        let gone = self.checks.remove(&id);
+        if let Some(at) = gone.and_then(|watched| watched.deadline) {
+            self.deadlines.remove(&(at, id));
+        }
+        self.touched.remove(&id);
     }
 
     /// Takes in one check as it is now.

@@ -155,7 +155,7 @@ fn names_are_asked_for_afresh_by_every_probe() {
     let server = Server::new("127.0.0.1:0", |mut s| wait_for_end(&mut s));
     let (rig, _file) = rig_with(resolver.at.port(), "nameserver 127.0.0.1\n");
     let target = check(tcp(&format!("web.example:{}", server.at.port())), 1000);
-    rig.prober.set_checks(vec![target]);
+    rig.prober.set_checks(all(&[target]));
     for round in 1..=3 {
         let report = rig.next();
         assert_eq!((report.round, detail(&report).as_str()), (round, "up"));
