@@ -222,10 +222,21 @@ pub struct ProbeStats {
     pub waiting: u32,
     /// Probes finished since the daemon started.
     pub done: u64,
-    /// Probes of the last minute that started late.
+    /// Probes of the last minute that started more than a quarter of a second late.
     pub late: u64,
     /// The worst delay of the last minute, milliseconds.
     pub worst_late_ms: u64,
+    /// 99 of 100 probes of the last minute started within this, milliseconds.
+    pub p99_late_ms: u64,
+    /// Rounds of the last minute that were not probed, because the one before still ran or this
+    /// node stood still.
+    pub lost: u64,
+    /// Sockets that probes have open.
+    pub sockets: u32,
+    /// So many sockets they may have open; a probe that finds none left waits.
+    pub most_sockets: u32,
+    /// Threads that compute TLS handshakes now.
+    pub workers: u32,
 }
 
 /// Something that somebody should look at.

@@ -2,7 +2,7 @@
 
 use crate::base::text;
 use crate::verdict::Verdict;
-use crate::view::{CheckView, Filter, NoteLevel, View};
+use crate::view::{CheckView, Filter, NoteLevel, ProbeStats, View};
 
 use super::parse::Said;
 use super::{Failure, Session, ask, show};
@@ -128,11 +128,7 @@ fn notes(view: &View) -> Option<String> {
         lines
             .push(format!("warning: node {id} is being caught up and does not count towards the quorum yet"));
     }
-    if view.probes.late > 0 {
-        let worst = text::about(std::time::Duration::from_millis(view.probes.worst_late_ms));
-        let late = view.probes.late;
-        lines.push(format!("warning: {late} probes of the last minute started late, by up to {worst}"));
-    }
+    lines.extend(probes(&view.probes));
     for alert in view.alerts.iter().filter(|a| a.failed > 0 || a.queue > 0 && a.last_error.is_some()) {
         let why = alert.last_error.as_ref().map_or(String::new(), |e| format!(": {}", show::safe(e)));
         let name = show::safe(&alert.name);
@@ -143,6 +139,35 @@ fn notes(view: &View) -> Option<String> {
         lines.push(format!("warning: alert {name:?}: {what}{why}"));
     }
     (!lines.is_empty()).then(|| format!("NOTES\n{}\n", lines.join("\n")))
+}
+
+/// A start this much after its time is late, milliseconds.
+const LATE_MS: u64 = 250;
+
+/// How far this node's own probes are behind.
+fn probes(probes: &ProbeStats) -> Vec<String> {
+    let about = |ms| text::about(std::time::Duration::from_millis(ms));
+    let mut lines = Vec::new();
+    // One in a hundred may be late on a host that has other things to do.
+    if probes.p99_late_ms > LATE_MS {
+        let (worst, p99, late) = (about(probes.worst_late_ms), about(probes.p99_late_ms), probes.late);
+        lines.push(format!(
+            "warning: {late} probes of the last minute started late, by up to {worst} (99 of 100 within {p99})"
+        ));
+    }
+    if probes.lost > 0 {
+        let lost = probes.lost;
+        lines.push(format!(
+            "warning: {lost} probes of the last minute were left out: this node cannot keep up"
+        ));
+    }
+    if probes.waiting > 0 {
+        let (waiting, most) = (probes.waiting, probes.most_sockets);
+        lines.push(format!(
+            "warning: {waiting} probes wait for a descriptor: {most} may be open (raise LimitNOFILE, ulimit -n)"
+        ));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -344,8 +344,13 @@ impl Core {
             running: count(stats.in_flight),
             waiting: count(stats.late_now),
             done: stats.done,
-            late: stats.skipped,
+            late: stats.late,
             worst_late_ms: stats.late_worst_ms,
+            p99_late_ms: stats.late_p99_ms,
+            lost: stats.lost,
+            sockets: count(stats.sockets),
+            most_sockets: count(stats.budget),
+            workers: count(stats.workers),
         }
     }
 

@@ -418,7 +418,12 @@ impl Engine {
         shared.stats.workers = self.workers.alive();
         shared.stats.late_now = self.waiting.len();
         shared.stats.done = self.done;
+        let lost = self.schedule.skipped() - shared.stats.skipped;
+        if lost > 0 {
+            shared.lateness.lose(self.now, lost);
+        }
         shared.stats.skipped = self.schedule.skipped();
+        shared.stats.budget = self.budget;
         shared.stats.sockets = self.open.get();
         shared.stats.starved = self.starved;
     }

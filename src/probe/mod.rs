@@ -100,12 +100,18 @@ pub struct ProbeStats {
     pub late_p99_ms: u64,
     /// Probes ended since the start.
     pub done: u64,
-    /// Rounds lost since the start, because the probe before still ran or the program stalled.
+    /// Probes of that time that started more than a quarter of a second late.
+    pub late: u64,
+    /// Rounds lost in that time, because the probe before still ran or the program stalled.
+    pub lost: u64,
+    /// Rounds lost since the start.
     pub skipped: u64,
     /// Sockets that probes have open.
     pub sockets: usize,
     /// How often a probe found no descriptor since the start.
     pub starved: u64,
+    /// So many sockets may be open at once; who finds none left waits.
+    pub budget: usize,
 }
 
 /// What the engine and its owner tell each other.
@@ -178,8 +184,14 @@ impl Prober {
     pub fn stats(&self) -> ProbeStats {
         let now: Mono = self.clock.mono();
         let mut shared = lock(&self.shared);
-        let (late_worst_ms, late_p99_ms) = shared.lateness.worst_and_p99(now);
-        ProbeStats { late_worst_ms, late_p99_ms, ..shared.stats }
+        let late = shared.lateness.summary(now);
+        ProbeStats {
+            late_worst_ms: late.worst_ms,
+            late_p99_ms: late.p99_ms,
+            late: late.late,
+            lost: late.lost,
+            ..shared.stats
+        }
     }
 
     /// Drops all probes, closes everything and waits for the threads (milliseconds).

@@ -98,7 +98,9 @@ struct Watched {
     window: Duration,
     /// Since when reports of this definition could have come in.
     born: Mono,
-    reports: BTreeMap<NodeId, Held>,
+    /// Newest of each node, in order of node: a list, since a cluster has a few nodes and may have
+    /// tens of thousands of checks.
+    reports: Vec<(NodeId, Held)>,
     streak: Streak,
     in_flight: bool,
     /// Its entry in `deadlines`: not after the moment when the first report goes stale.
@@ -112,7 +114,7 @@ impl Watched {
             of: definition(check),
             window: freshness(check.interval),
             born: now,
-            reports: BTreeMap::new(),
+            reports: Vec::new(),
             streak: Streak::default(),
             in_flight: false,
             deadline: None,
@@ -122,13 +124,14 @@ impl Watched {
     /// Drops what is stale and takes the rest as one evaluation.
     fn evaluate(&mut self, now: Mono, peers: usize) {
         let window = self.window;
-        self.reports.retain(|_, held| now.since(held.at) < window);
-        let votes = self.reports.values().map(|held| Vote { ok: held.outcome.is_ok(), new: !held.counted });
+        self.reports.retain(|(_, held)| now.since(held.at) < window);
+        let votes =
+            self.reports.iter().map(|(_, held)| Vote { ok: held.outcome.is_ok(), new: !held.counted });
         let finding = evaluate(votes, peers);
         if self.streak.advance(finding)
             && let Finding::Candidate { verdict, .. } = finding
         {
-            let agreeing = self.reports.values_mut();
+            let agreeing = self.reports.iter_mut().map(|(_, held)| held);
             for held in agreeing.filter(|held| held.outcome.is_ok() == (verdict == Verdict::Up)) {
                 held.counted = true;
             }
@@ -150,7 +153,7 @@ impl Watched {
 
     /// When time alone changes something next.
     fn next_deadline(&self, now: Mono, listening: Mono) -> Option<Mono> {
-        let first = self.reports.values().map(|held| held.at + self.window).min();
+        let first = self.reports.iter().map(|(_, held)| held.at + self.window).min();
         first.or_else(|| Some(self.patience(listening)).filter(|at| *at > now))
     }
 
@@ -242,7 +245,7 @@ impl Tally {
         }
         let peers = &self.peers;
         for watched in self.checks.values_mut() {
-            watched.reports.retain(|node, _| peers.contains(node));
+            watched.reports.retain(|(node, _)| peers.contains(node));
         }
         let all: Vec<CheckId> = self.checks.keys().copied().collect();
         all.into_iter().for_each(|id| self.judge(now, id));
@@ -286,8 +289,9 @@ impl Tally {
         if watched.of != report.of {
             return Taken::OtherDefinition;
         }
-        let known = watched.reports.get(&from);
-        if known.is_some_and(|held| held.boot == report.boot && held.round >= report.round) {
+        let place = watched.reports.binary_search_by_key(&from, |(node, _)| *node);
+        let known = place.ok().and_then(|at| watched.reports.get_mut(at)).map(|(_, held)| held);
+        if known.as_ref().is_some_and(|held| held.boot == report.boot && held.round >= report.round) {
             return Taken::Again;
         }
         let held = Held {
@@ -298,7 +302,13 @@ impl Tally {
             outcome: presentable(&report.outcome),
             counted: false,
         };
-        watched.reports.insert(from, held);
+        match (known, place) {
+            (Some(known), _) => *known = held,
+            (None, at) => {
+                watched.reports.reserve_exact(1);
+                watched.reports.insert(at.unwrap_or_else(|at| at), (from, held));
+            }
+        }
         self.judge(now, report.check);
         Taken::New
     }

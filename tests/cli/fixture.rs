@@ -282,7 +282,17 @@ pub mod picture {
                 .into_iter()
                 .collect(),
             alerts: Arc::new(vec![alert()]),
-            probes: ProbeStats { running: 2, waiting: 0, done: 5000, late: 3, worst_late_ms: 1200 },
+            probes: ProbeStats {
+                running: 2,
+                done: 5000,
+                late: 3,
+                worst_late_ms: 1200,
+                p99_late_ms: 1200,
+                lost: 7,
+                sockets: 2,
+                most_sockets: 960,
+                ..ProbeStats::default()
+            },
             notes: vec![Note {
                 level: NoteLevel::Problem,
                 text: "cluster.yaml cannot be written: No space left on device".to_owned(),
