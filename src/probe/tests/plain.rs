@@ -104,6 +104,30 @@ fn a_target_without_a_route_fails_at_once_and_names_the_cause() {
 }
 
 #[test]
+fn a_raw_socket_is_told_of_no_reply_to_somebody_else() {
+    for (v6, to) in [(false, "127.0.0.1"), (true, "::1")] {
+        let Ok(socket) = open_kind(v6, Kind::Raw) else {
+            eprintln!("skipped: no raw socket, IPv6 {v6}");
+            continue;
+        };
+        socket.hear_only(4711).unwrap();
+        // The loopback keeps the order: the second would be heard after the first.
+        for id in [4712, 4711] {
+            let echo = Echo { id, seq: 9, key: 1, token: *b"0123456789abcdef" };
+            socket.send(&packet::request(&echo, v6), to.parse().unwrap()).unwrap();
+        }
+        let mut buffer = [0; 256];
+        let mut heard = None;
+        until("an echo of ours", || {
+            let range = socket.receive(&mut buffer).unwrap();
+            heard = range.and_then(|r| packet::reply(&buffer[r], v6)).filter(|e| e.seq == 9);
+            heard.is_some()
+        });
+        assert_eq!(heard.map(|e| e.id), Some(4711), "IPv6 {v6}");
+    }
+}
+
+#[test]
 fn each_kind_of_socket_brings_its_echo_back() {
     for (v6, to) in [(false, "127.0.0.1"), (true, "::1")] {
         for kind in [Kind::Datagram, Kind::Raw] {
