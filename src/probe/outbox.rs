@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(all, [1, 5, 5]);
         out.put(failure(1, 6), T0);
         drop(reports);
-        out.flush(T0);
+        out.flush(out.wake());
         assert_eq!(out.wake(), Mono::FAR, "nothing is kept for nobody");
     }
 
