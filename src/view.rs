@@ -113,8 +113,8 @@ pub struct PeerView {
     pub hears: Option<Vec<NodeId>>,
 }
 
-/// One check and its state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One check and its state. How it is written: `view/list.rs`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CheckView {
     /// Never changes.
     pub id: CheckId,
@@ -126,10 +126,8 @@ pub struct CheckView {
     /// URL, `host:port`, or host.
     pub target: String,
     /// http only: the status that means up; 0: any 2xx.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expect_status: Option<u16>,
     /// http only: what the body must contain.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub body_match: Option<String>,
     /// How often it is probed.
     pub interval: Span,
@@ -140,7 +138,7 @@ pub struct CheckView {
     /// The cluster's verdict.
     pub state: Verdict,
     /// Since when; absent while it has never been known.
-    #[serde(with = "stamp::option")]
+    #[serde(deserialize_with = "stamp::option::deserialize")]
     pub since: Option<Wall>,
     /// Fresh reports of success.
     pub ok: u32,
@@ -158,7 +156,7 @@ pub struct CheckView {
     pub detail_node: Option<NodeId>,
     /// The newest report of each node that has one, in order of NodeID. Left out of an answer
     /// unless it was asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub nodes: Vec<NodeReport>,
 }
 
@@ -364,12 +362,12 @@ impl View {
                 && filter.state.is_none_or(|s| check.enabled && check.state == s)
         };
         let limit = filter.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        let checks = self.checks.iter().filter(passes).take(limit);
-        let checks = if filter.nodes {
-            checks.cloned().collect()
+        let checks = if only.is_none() && filter.state.is_none() && limit >= self.checks.len() {
+            self.checks.clone()
         } else {
-            checks.map(|c| Arc::new(CheckView { nodes: Vec::new(), ..(**c).clone() })).collect()
+            self.checks.iter().filter(passes).take(limit).cloned().collect()
         };
+        let checks = if filter.nodes { checks } else { checks.brief() };
         Ok(View { checks, ..self.clone() })
     }
 

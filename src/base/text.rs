@@ -8,19 +8,19 @@ use super::clock::Wall;
 /// Columns that widen to fit, two spaces between them, no trailing blanks.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut width: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+    let mut width: Vec<usize> = head.iter().map(|h| characters(h)).collect();
     for row in rows {
         for (w, cell) in width.iter_mut().zip(row) {
-            *w = (*w).max(cell.chars().count());
+            *w = (*w).max(characters(cell));
         }
     }
     let mut out = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut text = String::new();
         for (cell, w) in cells.zip(&width) {
-            let _ = write!(text, "{cell}{:pad$}  ", "", pad = w - cell.chars().count());
+            out.push_str(cell);
+            out.extend(std::iter::repeat_n(' ', w - characters(cell) + 2));
         }
-        out.push_str(text.trim_end());
+        out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
     };
     line(&mut head.iter().copied());
@@ -30,10 +30,17 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
+fn characters(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.chars().count() }
+}
+
 /// Makes text from elsewhere harmless on a terminal, in a log line and in a mail: control
 /// characters and those that reorder text are shown as `\u{..}`, never obeyed.
 #[must_use]
 pub fn harmless(text: &str) -> String {
+    if !text.chars().any(is_harmful) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_harmful(c) {
