@@ -1,5 +1,6 @@
 //! Text for people: aligned tables, times, and the escaping of what other machines said.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use super::clock::Wall;
 
 /// Columns that widen to fit, two spaces between them, no trailing blanks.
 #[must_use]
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table<T: AsRef<str>>(head: &[&str], rows: &[Vec<T>]) -> String {
     let mut width: Vec<usize> = head.iter().map(|h| characters(h)).collect();
     for row in rows {
         for (w, cell) in width.iter_mut().zip(row) {
-            *w = (*w).max(characters(cell));
+            *w = (*w).max(characters(cell.as_ref()));
         }
     }
     let mut out = String::new();
@@ -25,7 +26,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     };
     line(&mut head.iter().copied());
     for row in rows {
-        line(&mut row.iter().map(String::as_str));
+        line(&mut row.iter().map(AsRef::as_ref));
     }
     out
 }
@@ -38,8 +39,14 @@ fn characters(text: &str) -> usize {
 /// characters and those that reorder text are shown as `\u{..}`, never obeyed.
 #[must_use]
 pub fn harmless(text: &str) -> String {
+    shown(text).into_owned()
+}
+
+/// As [`harmless`], without a copy of what is harmless already.
+#[must_use]
+pub fn shown(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -49,7 +56,7 @@ pub fn harmless(text: &str) -> String {
             out.push(c);
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 fn is_harmful(c: char) -> bool {
@@ -171,7 +178,7 @@ mod tests {
 
     #[test]
     fn columns_widen_and_lines_have_no_trailing_blanks() {
-        let rows = vec![vec!["a".into(), "x".into()], vec!["longer".into(), String::new()]];
+        let rows = vec![vec!["a", "x"], vec!["longer", ""]];
         assert_eq!(table(&["ID", "NAME"], &rows), "ID      NAME\na       x\nlonger\n");
     }
 

@@ -1,5 +1,7 @@
 //! `qu status`: quorum, master, peers, checks, and what somebody should look at.
 
+use std::borrow::Cow;
+
 use crate::base::text;
 use crate::verdict::Verdict;
 use crate::view::{CheckView, Filter, NoteLevel, ProbeStats, View};
@@ -66,23 +68,31 @@ fn peers(view: &View) -> String {
 }
 
 fn checks(view: &View) -> String {
-    let row = |c: &std::sync::Arc<CheckView>| {
+    // There may be ten thousand: what can be borrowed is.
+    let row = |c| {
+        let c: &CheckView = c;
+        let cell = |said| if str::is_empty(said) { Cow::Borrowed("-") } else { text::shown(said) };
         vec![
-            c.id.to_string(),
-            show::cell(&c.name),
-            state(c),
-            format!("{}/{}", c.ok, c.total),
-            show::names(&c.alerts),
-            detail(c),
+            Cow::Owned(c.id.to_string()),
+            cell(&c.name),
+            Cow::Borrowed(state(c)),
+            Cow::Owned(format!("{}/{}", c.ok, c.total)),
+            if c.alerts.is_empty() { Cow::Borrowed("-") } else { Cow::Owned(show::names(&c.alerts)) },
+            if c.detail.is_some() { Cow::Owned(detail(c)) } else { Cow::Borrowed("-") },
         ]
     };
-    let rows: Vec<_> = view.checks.iter().map(row).collect();
+    let rows: Vec<_> = view.checks.iter().map(|c| row(c.as_ref())).collect();
     format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], &rows))
 }
 
 /// `up`, `down`, `unknown`, or `disabled`.
-pub fn state(check: &CheckView) -> String {
-    if check.enabled { check.state.to_string() } else { "disabled".to_owned() }
+pub fn state(check: &CheckView) -> &'static str {
+    match (check.enabled, check.state) {
+        (false, _) => "disabled",
+        (true, Verdict::Unknown) => "unknown",
+        (true, Verdict::Up) => "up",
+        (true, Verdict::Down) => "down",
+    }
 }
 
 /// The first failing node's sentence, and which node that is.
