@@ -1,5 +1,6 @@
 //! Text for people: aligned tables, times, and the escaping of what other machines said.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -7,33 +8,46 @@ use super::clock::Wall;
 
 /// Columns that widen to fit, two spaces between them, no trailing blanks.
 #[must_use]
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut width: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+pub fn table<T: AsRef<str>>(head: &[&str], rows: &[Vec<T>]) -> String {
+    let mut width: Vec<usize> = head.iter().map(|h| characters(h)).collect();
     for row in rows {
         for (w, cell) in width.iter_mut().zip(row) {
-            *w = (*w).max(cell.chars().count());
+            *w = (*w).max(characters(cell.as_ref()));
         }
     }
     let mut out = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut text = String::new();
         for (cell, w) in cells.zip(&width) {
-            let _ = write!(text, "{cell}{:pad$}  ", "", pad = w - cell.chars().count());
+            out.push_str(cell);
+            out.extend(std::iter::repeat_n(' ', w - characters(cell) + 2));
         }
-        out.push_str(text.trim_end());
+        out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
     };
     line(&mut head.iter().copied());
     for row in rows {
-        line(&mut row.iter().map(String::as_str));
+        line(&mut row.iter().map(AsRef::as_ref));
     }
     out
+}
+
+fn characters(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
 /// Makes text from elsewhere harmless on a terminal, in a log line and in a mail: control
 /// characters and those that reorder text are shown as `\u{..}`, never obeyed.
 #[must_use]
 pub fn harmless(text: &str) -> String {
+    shown(text).into_owned()
+}
+
+/// As [`harmless`], without a copy of what is harmless already.
+#[must_use]
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_harmful(c) {
@@ -42,7 +56,7 @@ pub fn harmless(text: &str) -> String {
             out.push(c);
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 /// The same for JSON: as its own escapes, so that the value is what it was.
@@ -181,7 +195,7 @@ mod tests {
 
     #[test]
     fn columns_widen_and_lines_have_no_trailing_blanks() {
-        let rows = vec![vec!["a".into(), "x".into()], vec!["longer".into(), String::new()]];
+        let rows = vec![vec!["a", "x"], vec!["longer", ""]];
         assert_eq!(table(&["ID", "NAME"], &rows), "ID      NAME\na       x\nlonger\n");
     }
 

@@ -62,7 +62,7 @@ impl Core {
             Err(e) => return self.fatal(format!("the peers of the configuration: {e}")),
         }
         self.out.prober.spare(super::scarcity::spared(cluster));
-        self.out.prober.set_checks(cluster.checks.values().cloned().collect());
+        self.out.prober.set_checks(cluster.checks.clone());
         self.out.desk.set_alerts(&cluster.alerts);
         self.tally.configure(now, cluster);
         self.outgoing.retain(|id| cluster.checks.contains_key(id));

@@ -29,11 +29,16 @@ use crate::config::{Cluster, trust, write, yaml};
 use crate::control::message::Reply;
 use crate::identity::Trust;
 use crate::log;
+use crate::sys::memory;
 
 /// Between two writes this many times as long as the last one took: many changes to a large
 /// configuration, one after the other, shall not keep the disk busy with whole files.
 const SPACING: u32 = 10;
 const LONGEST_SPACING: Duration = Duration::from_secs(1);
+/// Free memory is given back this often,
+const TIDY: Duration = Duration::from_secs(60);
+/// and this long after the start and after a configuration was written.
+const AFTER_PEAK: Duration = Duration::from_secs(3);
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_millis(1000);
 /// How long a node may take after its start to learn what its own file knows already.
@@ -106,6 +111,8 @@ pub struct Files {
     write_failed: bool,
     /// The next write waits until then, unless the daemon ends.
     write_from: Mono,
+    /// When memory that is free is given back next.
+    tidy_at: Mono,
 }
 
 /// What an edit came to.
@@ -132,6 +139,7 @@ impl Files {
         seed: u64,
     ) -> Files {
         Files {
+            tidy_at: clock.mono() + AFTER_PEAK,
             sight: Sight::new(paths.cluster_yaml()),
             paths,
             me,
@@ -174,6 +182,17 @@ impl Files {
             if self.clock.mono() >= self.write_from {
                 self.write_waiting();
             }
+            self.tidy();
+        }
+    }
+
+    /// Gives back what the start, a written file, an edit or whatever else has left free. Here,
+    /// because this is the thread that nobody waits for.
+    fn tidy(&mut self) {
+        let now = self.clock.mono();
+        if now >= self.tidy_at {
+            memory::give_back();
+            self.tidy_at = now + TIDY;
         }
     }
 
@@ -351,6 +370,9 @@ impl Files {
     }
 
     fn write_waiting(&mut self) {
+        if self.waiting.is_some() {
+            self.tidy_at = self.tidy_at.min(self.clock.mono() + AFTER_PEAK);
+        }
         let Some(cluster) = self.waiting.take() else { return };
         let began = self.clock.mono();
         let text = write::to_yaml(&cluster);

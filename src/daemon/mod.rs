@@ -73,6 +73,7 @@ use crate::probe::{ProbeConfig, Prober};
 use crate::quorum::Node;
 use crate::state::command::KINDS;
 use crate::store;
+use crate::sys::memory;
 use crate::sys::poll::raise_descriptor_limit;
 use crate::sys::signal::{self, Signal};
 use crate::transport::tls::Tls;
@@ -109,6 +110,7 @@ pub struct Options {
 /// Why it could not start, or could not go on: one line.
 pub fn run(options: &Options) -> Result<(), String> {
     threads::panic_ends_process();
+    memory::stay_small();
     match raise_descriptor_limit() {
         Ok(limit) => log!(Debug, "start", "descriptors", limit = limit),
         Err(e) => log!(Warn, "start", "the limit of descriptors stays as it is", why = e),

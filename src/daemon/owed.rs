@@ -22,6 +22,8 @@ pub struct Owed {
     /// then: a message may have been accepted whose receipt is still on its way here.
     old_from: Option<Mono>,
     all: bool,
+    /// When time makes something due, and the entry up to which that was worked out.
+    due: Option<(u64, Option<Wall>)>,
 }
 
 impl Owed {
@@ -96,7 +98,11 @@ impl Core {
             return;
         }
         let Some(state) = &self.state else { return };
-        if state.next_due().is_some_and(|at| at <= now) {
+        // Only an entry can change it, and there may be many checks to look through.
+        let due = self.owed.due.filter(|(index, _)| *index == state.index());
+        let (index, next) = due.unwrap_or_else(|| (state.index(), state.next_due()));
+        self.owed.due = Some((index, next));
+        if next.is_some_and(|at| at <= now) {
             for body in state.due(now) {
                 self.begin_own(body);
             }

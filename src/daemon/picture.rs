@@ -14,7 +14,9 @@ use crate::config::{Alert, Check, Cluster};
 use crate::quorum::io::Status;
 use crate::state::route::routed;
 use crate::verdict::Verdict;
-use crate::view::{AlertView, CheckView, NodeReport, Note, NoteLevel, PeerView, ProbeStats, Quorum, View};
+use crate::view::{
+    AlertView, CheckList, CheckView, NodeReport, Note, NoteLevel, PeerView, ProbeStats, Quorum, View,
+};
 
 /// Between two pictures that differ in reports only.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -24,11 +26,9 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// What the next picture has to take up.
 #[derive(Debug)]
 pub struct Picture {
-    checks: BTreeMap<CheckId, Arc<CheckView>>,
-    /// The configuration that `checks` and `order` show.
+    checks: CheckList,
+    /// The configuration that `checks` shows.
     shown: Option<Arc<Cluster>>,
-    /// In order of name; rebuilt when the configuration changes.
-    order: Vec<CheckId>,
     alerts: Arc<Vec<Arc<AlertView>>>,
     dirty: BTreeSet<CheckId>,
     all_dirty: bool,
@@ -44,9 +44,8 @@ impl Picture {
     #[must_use]
     pub fn new(now: Mono) -> Picture {
         Picture {
-            checks: BTreeMap::new(),
+            checks: CheckList::default(),
             shown: None,
-            order: Vec::new(),
             alerts: Arc::default(),
             dirty: BTreeSet::new(),
             all_dirty: true,
@@ -104,25 +103,21 @@ impl Picture {
         self.alerts_changed();
     }
 
-    /// Marks what this configuration shows otherwise than the last one: an item that did not change
-    /// is the same one still. With another set of alerts or peers anything may look different.
+    /// Marks what this configuration shows otherwise than the last one. With another set of alerts
+    /// or peers anything may look different.
     fn follow(&mut self, cluster: &Arc<Cluster>) {
         let last = self.shown.replace(Arc::clone(cluster));
         let last = last.filter(|l| same_items(&l.alerts, &cluster.alerts) && l.peers == cluster.peers);
-        let old = last.as_ref().map(|l| &l.checks);
-        let known = |c: &Arc<Check>| old.and_then(|o| o.get(&c.id));
-        let changed: Vec<&Arc<Check>> =
-            cluster.checks.values().filter(|c| known(c).is_none_or(|k| !Arc::ptr_eq(k, c))).collect();
-        let in_order = old.is_some_and(|o| o.len() == cluster.checks.len())
-            && changed.iter().all(|c| known(c).is_some_and(|k| k.name == c.name));
-        self.dirty.extend(changed.iter().map(|c| c.id));
-        if in_order {
-            return;
+        let Some(last) = last else {
+            self.checks = CheckList::default();
+            return self.dirty.extend(cluster.checks.keys());
+        };
+        for (id, old, new) in last.checks.against(&cluster.checks) {
+            if let Some(old) = old.filter(|old| new.is_none_or(|new| new.name != old.name)) {
+                self.checks.remove(old.name.as_str(), *id);
+            }
+            self.dirty.extend(new.map(|check| check.id));
         }
-        let mut order: Vec<&Arc<Check>> = cluster.checks.values().collect();
-        order.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        self.order = order.iter().map(|c| c.id).collect();
-        self.checks.retain(|id, _| cluster.checks.contains_key(id));
     }
 
     /// Says, or no longer says, something that an operator should know.
@@ -158,7 +153,7 @@ pub fn first(me: NodeId, cluster: ClusterId, at: Wall) -> View {
         updated_by: None,
         settings: crate::config::Settings::default(),
         peers: Arc::default(),
-        checks: Arc::default(),
+        checks: CheckList::default(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),
@@ -197,7 +192,7 @@ impl Core {
         for id in std::mem::take(&mut self.picture.dirty) {
             if let Some(check) = cluster.checks.get(&id) {
                 let view = Arc::new(self.show_check(&cluster, check, now));
-                self.picture.checks.insert(id, view);
+                self.picture.checks.put(view);
             }
         }
     }
@@ -302,9 +297,7 @@ impl Core {
             updated_by: cluster.updated_by,
             settings: cluster.settings,
             peers: Arc::new(cluster.peers.values().map(|p| self.show_peer(p, &status, wall)).collect()),
-            checks: Arc::new(
-                self.picture.order.iter().filter_map(|id| self.picture.checks.get(id).cloned()).collect(),
-            ),
+            checks: self.picture.checks.clone(),
             alerts: Arc::clone(&self.picture.alerts),
             probes: self.show_probes(),
             notes: self.show_notes(&status),
@@ -352,8 +345,13 @@ impl Core {
             running: count(stats.in_flight),
             waiting: count(stats.late_now),
             done: stats.done,
-            late: stats.skipped,
+            late: stats.late,
             worst_late_ms: stats.late_worst_ms,
+            p99_late_ms: stats.late_p99_ms,
+            lost: stats.lost,
+            sockets: count(stats.sockets),
+            most_sockets: count(stats.budget),
+            workers: count(stats.workers),
         }
     }
 

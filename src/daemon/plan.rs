@@ -76,10 +76,10 @@ pub fn plan(cluster: &Cluster, ask: &Ask, chance: Chance<'_>) -> Result<Option<C
     }))
 }
 
-fn one<T: Copy + Display>(
+fn one<T: Copy + Display, N: AsRef<str>>(
     kind: &str,
     typed: &str,
-    items: impl Iterator<Item = (T, String)>,
+    items: impl Iterator<Item = (T, N)>,
     see: &str,
 ) -> Result<T, String> {
     match resolve(typed, items) {
@@ -96,7 +96,7 @@ fn one<T: Copy + Display>(
 /// # Errors
 /// A sentence, when none or several fit.
 pub fn find_check(cluster: &Cluster, typed: &str) -> Result<CheckId, String> {
-    let items = cluster.checks.values().map(|c| (c.id, c.name.as_str().to_owned()));
+    let items = cluster.checks.values().map(|c| (c.id, c.name.as_str()));
     one("check", typed, items, "qu check list")
 }
 
@@ -105,7 +105,7 @@ pub fn find_check(cluster: &Cluster, typed: &str) -> Result<CheckId, String> {
 /// # Errors
 /// A sentence, when none or several fit.
 pub fn find_alert(cluster: &Cluster, typed: &str) -> Result<AlertId, String> {
-    let items = cluster.alerts.values().map(|a| (a.id, a.name.as_str().to_owned()));
+    let items = cluster.alerts.values().map(|a| (a.id, a.name.as_str()));
     one("alert", typed, items, "qu alert list")
 }
 

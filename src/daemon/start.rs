@@ -42,7 +42,7 @@ pub fn nobody(id: ClusterId) -> Cluster {
         updated_by: None,
         settings: Settings::default(),
         peers: BTreeMap::new(),
-        checks: BTreeMap::new(),
+        checks: crate::config::Checks::new(),
         alerts: BTreeMap::new(),
     }
 }

@@ -45,7 +45,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::Sender;
 
 use crate::base::clock::{Clock, Mono};
-use crate::config::Check;
+use crate::config::{Check, Checks};
 use crate::sys::poll::Waker;
 use crate::verdict::Report;
 
@@ -103,7 +103,11 @@ pub struct ProbeStats {
     pub late_p99_ms: u64,
     /// Probes ended since the start.
     pub done: u64,
-    /// Rounds lost since the start, because the probe before still ran or the program stalled.
+    /// Probes of that time that started more than a quarter of a second late.
+    pub late: u64,
+    /// Rounds lost in that time, because the probe before still ran or the program stalled.
+    pub lost: u64,
+    /// Rounds lost since the start.
     pub skipped: u64,
     /// Sockets that probes have open.
     pub sockets: usize,
@@ -119,9 +123,9 @@ pub struct ProbeStats {
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// New checks that the engine has not taken yet.
-    pub wanted: Option<Vec<Arc<Check>>>,
     /// Descriptors that probes leave to the rest of the program.
     pub spared: u64,
+    pub wanted: Option<Checks>,
     /// The engine is to end.
     pub stop: bool,
     /// Counters, lateness left out.
@@ -184,7 +188,7 @@ impl Prober {
     }
 
     /// Makes these the checks. Unchanged ones keep their phase and their running probe.
-    pub fn set_checks(&self, checks: Vec<Arc<Check>>) {
+    pub fn set_checks(&self, checks: Checks) {
         lock(&self.shared).wanted = Some(checks);
         self.waker.wake();
     }
@@ -194,8 +198,14 @@ impl Prober {
     pub fn stats(&self) -> ProbeStats {
         let now: Mono = self.clock.mono();
         let mut shared = lock(&self.shared);
-        let (late_worst_ms, late_p99_ms) = shared.lateness.worst_and_p99(now);
-        ProbeStats { late_worst_ms, late_p99_ms, ..shared.stats }
+        let late = shared.lateness.summary(now);
+        ProbeStats {
+            late_worst_ms: late.worst_ms,
+            late_p99_ms: late.p99_ms,
+            late: late.late,
+            lost: late.lost,
+            ..shared.stats
+        }
     }
 
     /// Drops all probes, closes everything and waits for the threads (milliseconds).

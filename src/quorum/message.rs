@@ -76,6 +76,14 @@ pub struct Entry {
     pub membership: Option<Membership>,
 }
 
+impl Entry {
+    /// About how much it takes in a message, bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.command.as_ref().map_or(0, |c| c.text.len()) + 64
+    }
+}
+
 /// Where a log ends: what votes are judged by (thesis, section 3.6.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LogEnd {

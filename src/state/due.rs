@@ -55,7 +55,9 @@ impl State {
     /// Every reminder to come, and when.
     fn reminders(&self) -> impl Iterator<Item = (Reminder, Wall)> {
         let any = self.cluster.alerts.values().any(|alert| alert.remind.is_some());
-        let down = self.verdicts.iter().filter(move |(_, known)| any && known.incident.is_some());
+        // Without any there is nothing to look through.
+        let all = any.then(|| self.verdicts.iter()).into_iter().flatten();
+        let down = all.filter(|(_, known)| known.incident.is_some());
         down.flat_map(move |(id, known)| {
             known.told.iter().filter_map(move |(alert, told)| {
                 let pause = self.may_remind(*id, known, *alert, told)?;

@@ -60,7 +60,7 @@ pub fn cluster(nodes: u8) -> Cluster {
         updated_by: None,
         settings: Settings::default(),
         peers: (1..=nodes).map(|n| (node(n), peer(n))).collect(),
-        checks: BTreeMap::new(),
+        checks: crate::config::Checks::new(),
         alerts: BTreeMap::new(),
     }
 }

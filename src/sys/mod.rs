@@ -1,4 +1,6 @@
 //! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, disk space, poll, ICMP sockets.
+//! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, poll, ICMP sockets,
+//! and what the allocator keeps.
 #![allow(unsafe_code)]
 
 pub mod child;
@@ -7,6 +9,7 @@ pub mod disk;
 pub mod errno;
 pub mod files;
 pub mod icmp;
+pub mod memory;
 pub mod net;
 pub mod poll;
 pub mod random;

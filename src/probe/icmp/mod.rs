@@ -152,6 +152,8 @@ impl Icmp {
         let slot = usize::from(v6);
         if self.sockets[slot].is_none() {
             let socket = sys::open(v6).map_err(|r| NotSent::Failed(refused(&r, v6)))?;
+            // Without it we are only woken more often than needed.
+            drop(socket.hear_only(self.id));
             poller.watch_input(socket.as_fd(), self.tokens[slot]).map_err(|e| {
                 NotSent::Failed(Failure::at(Stage::Local, format!("cannot watch a socket: {e}")))
             })?;
