@@ -20,12 +20,19 @@ impl Core {
             let silenced = if changed.silenced { " (silenced)" } else { "" };
             let sentence = format!("verdict {} -> {}{silenced}", changed.from, changed.to);
             log!(Info, "verdict", sentence, check = changed.name, id = changed.check);
-            self.tally.clear(changed.check);
+            self.tally.decided(changed.check, changed.to);
             self.picture.verdict_changed(changed.check);
         }
         for (delivery, how) in &effects.settled {
             if let Settled::GaveUp(why) = how {
                 log!(Error, "deliver", "a message was given up", message = delivery, why = why);
+            }
+            // Another master may have had it accepted: what is settled is not tried again here.
+            // (What was folded was never first in its lane, and so never at the desk.)
+            if !matches!(how, Settled::Folded(_)) {
+                for alert in &effects.queues {
+                    self.out.desk.withdraw(*alert, *delivery);
+                }
             }
         }
         if !effects.queues.is_empty() {
