@@ -24,8 +24,12 @@ impl Core {
             self.picture.verdict_changed(changed.check);
         }
         for (delivery, how) in &effects.settled {
-            if let Settled::GaveUp(why) = how {
-                log!(Error, "deliver", "a message was given up", message = delivery, why = why);
+            match how {
+                Settled::GaveUp(why) => {
+                    log!(Error, "deliver", "a message was given up", message = delivery, why = why);
+                }
+                Settled::Delivered => log!(Debug, "deliver", "settled", message = delivery),
+                Settled::Folded(_) | Settled::AlertRemoved => {}
             }
             // Another master may have had it accepted: what is settled is not tried again here.
             // (What was folded was never first in its lane, and so never at the desk.)

@@ -4,6 +4,7 @@
 //! side. Each waits for states with a limit. What a failed test leaves behind (logs included) is
 //! in the directory that it names.
 
+mod account;
 mod alerts;
 mod edits;
 mod endings;
