@@ -33,7 +33,7 @@ pub const DEFAULT_STATUS: u16 = 200;
 /// A mail to more than this many is a mailing list's work.
 pub const MOST_RECIPIENTS: usize = 100;
 /// The longest template, bytes.
-pub const LONGEST_TEMPLATE: usize = 64 * 1024;
+pub const LONGEST_TEMPLATE: usize = 16 * 1024;
 
 /// The replicated configuration: everything that is in `cluster.yaml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

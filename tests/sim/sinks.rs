@@ -133,7 +133,7 @@ impl Sinks {
         }
         self.arrived.0 += 1;
         self.arrived.1 += u64::from(matches!(delivery.kind, Kind::Summary { .. }));
-        let check = delivery.about.check.expect("a message about a check");
+        let check = delivery.about.check;
         let line = self.lines.entry((delivery.alert, check)).or_default();
         for step in steps(delivery) {
             line.skip_given_up();
@@ -175,7 +175,7 @@ impl World {
         let (now, sinks, effects) = (self.now, &mut self.sinks, &self.check.effects);
         let Some(state) = &self.check.app.state else { return Ok(()) };
         for delivery in effects.owed.iter().filter_map(|id| state.outbox().get(*id)) {
-            let check = delivery.about.check.expect("a message about a check");
+            let check = delivery.about.check;
             let line = sinks.lines.entry((delivery.alert, check)).or_default();
             line.owed.push(((delivery.about.to, delivery.about.at), false));
             sinks.owed.insert(delivery.id, Arc::clone(delivery));
@@ -184,7 +184,7 @@ impl World {
             let given_up = matches!(how, Settled::GaveUp(_));
             sinks.settled.insert(*id, (now, given_up));
             let Some(delivery) = sinks.owed.get(id).filter(|_| given_up) else { continue };
-            let check = delivery.about.check.expect("a message about a check");
+            let check = delivery.about.check;
             let Some(line) = sinks.lines.get_mut(&(delivery.alert, check)) else { continue };
             for step in steps(delivery) {
                 let left = line.owed.iter_mut().skip(line.told);
