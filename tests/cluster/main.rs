@@ -6,6 +6,7 @@
 
 mod account;
 mod alerts;
+mod duties;
 mod edits;
 mod endings;
 mod joining;
