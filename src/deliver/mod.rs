@@ -190,6 +190,8 @@ struct Shared {
     term: AtomicU64,
     tests: AtomicUsize,
     workers: Mutex<usize>,
+    /// How often no thread was to be had.
+    threadless: AtomicU64,
     fewer_workers: Condvar,
 }
 
@@ -246,6 +248,7 @@ impl Desk {
             term: AtomicU64::new(0),
             tests: AtomicUsize::new(0),
             workers: Mutex::new(0),
+            threadless: AtomicU64::new(0),
             fewer_workers: Condvar::new(),
         };
         Desk { shared: Arc::new(shared), slots: Mutex::new(BTreeMap::new()) }
@@ -321,6 +324,12 @@ impl Desk {
     #[must_use]
     pub fn attempts(&self) -> u64 {
         self.shared.attempts.load(Ordering::SeqCst)
+    }
+
+    /// How often no thread was to be had since the start: the messages wait in the outbox then.
+    #[must_use]
+    pub fn threadless(&self) -> u64 {
+        self.shared.threadless.load(Ordering::Relaxed)
     }
 
     /// Every destination that was offered something since the start, by id.

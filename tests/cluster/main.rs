@@ -10,6 +10,7 @@ mod duties;
 mod edits;
 mod endings;
 mod joining;
+mod looking;
 mod refusals;
 mod sandbox;
 mod storm;
