@@ -34,7 +34,7 @@ pub const DEFAULT_STATUS: u16 = 200;
 /// A mail to more than this many is a mailing list's work.
 pub const MOST_RECIPIENTS: usize = 100;
 /// The longest template, bytes.
-pub const LONGEST_TEMPLATE: usize = 64 * 1024;
+pub const LONGEST_TEMPLATE: usize = 16 * 1024;
 
 /// Checks by id. Versions of a configuration share those that are the same in both.
 pub type Checks = SharedMap<CheckId, Arc<Check>>;

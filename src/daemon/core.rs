@@ -116,6 +116,9 @@ pub struct Core {
     pub(super) snapshot_bytes: usize,
     pub(super) acting: bool,
     pub(super) started: Mono,
+    /// The end of the log that the disk held at the start: up to here, what is applied happened
+    /// before, and is no news.
+    pub(super) past: u64,
     fatal: Option<String>,
     stopping: Option<Mono>,
     /// The role was handed over in order to stop: until then its new holder is waited for.
@@ -163,6 +166,7 @@ impl Core {
         Core {
             me: start.me,
             rng: Rng::new(start.seed),
+            past: start.node.status().end.index,
             node: start.node,
             state: None,
             tally: Tally::new(now, &nobody),

@@ -17,16 +17,31 @@ use crate::transport::PeerMessage;
 impl Core {
     /// One entry was applied.
     pub(super) fn carry_out_effects(&mut self, command: Option<&Command>, effects: &Effects) {
+        let past = self.state.as_ref().is_some_and(|s| s.index() <= self.past);
         for changed in &effects.transitions {
             let silenced = if changed.silenced { " (silenced)" } else { "" };
             let sentence = format!("verdict {} -> {}{silenced}", changed.from, changed.to);
-            log!(Info, "verdict", sentence, check = changed.name, id = changed.check);
-            self.tally.clear(changed.check);
+            match past {
+                true => log!(Debug, "verdict", format!("before the start: {sentence}"), check = changed.name),
+                false => log!(Info, "verdict", sentence, check = changed.name, id = changed.check),
+            }
+            self.tally.decided(changed.check, changed.to);
             self.picture.verdict_changed(changed.check);
         }
         for (delivery, how) in &effects.settled {
-            if let Settled::GaveUp(why) = how {
-                log!(Error, "deliver", "a message was given up", message = delivery, why = why);
+            match how {
+                Settled::GaveUp(why) if !past => {
+                    log!(Error, "deliver", "a message was given up", message = delivery, why = why);
+                }
+                Settled::Delivered => log!(Debug, "deliver", "settled", message = delivery),
+                Settled::GaveUp(_) | Settled::Folded(_) | Settled::AlertRemoved => {}
+            }
+            // Another master may have had it accepted: what is settled is not tried again here.
+            // (What was folded was never first in its lane, and so never at the desk.)
+            if !matches!(how, Settled::Folded(_)) {
+                for alert in &effects.queues {
+                    self.out.desk.withdraw(*alert, *delivery);
+                }
             }
         }
         if !effects.queues.is_empty() {
@@ -36,7 +51,12 @@ impl Core {
         if effects.config_changed() {
             let by = command.map(|c| c.by.short()).unwrap_or_default();
             if let Some(cluster) = self.cluster().cloned() {
-                log!(Info, "config", "configuration changed", version = cluster.version, by = by);
+                match past {
+                    true => log!(Debug, "config", "before the start: configuration changed", by = by),
+                    false => {
+                        log!(Info, "config", "configuration changed", version = cluster.version, by = by)
+                    }
+                }
                 self.follow_config(&cluster);
             }
         }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::event::Event;
+use super::plan;
 use super::sight::{Replaced, Sight, Sighting};
 use crate::base::clock::{Clock, Mono};
 use crate::base::rng::Rng;
@@ -272,6 +273,10 @@ impl Files {
             Err(_) if self.is_ahead(edited.version) && self.is_young() => return Judged::Later,
             Err(why) => return self.reject(text, &why),
         };
+        if let Err(why) = plan::templates(&base, &edited) {
+            log!(Error, "files", format!("an edit is left alone until the next save: cluster.yaml: {why}"));
+            return Judged::Unreadable;
+        }
         let items = match merge::hand_edit(&base, &edited) {
             Ok(items) => items,
             Err(why) => return self.reject(text, &why.to_string()),

@@ -135,13 +135,11 @@ fn facts(delivery: &Delivery, alert: &str, core: &Core) -> Facts {
         ok: s.outcome.is_ok(),
         detail: s.outcome.detail().to_owned(),
     };
-    let kind = match (&delivery.kind, delivery.test) {
-        (Kind::Recovered, true) => Word::TestRecovered,
-        (_, true) => Word::TestDown,
-        (Kind::Down, _) => Word::Down,
-        (Kind::Recovered, _) => Word::Recovered,
-        (Kind::Reminder { .. }, _) => Word::Reminder,
-        (Kind::Summary { .. }, _) => Word::Summary,
+    let kind = match &delivery.kind {
+        Kind::Down => Word::Down,
+        Kind::Recovered => Word::Recovered,
+        Kind::Reminder { .. } => Word::Reminder,
+        Kind::Summary { .. } => Word::Summary,
     };
     let mut before = Verdict::Unknown;
     let mut folded = Vec::new();
@@ -154,7 +152,7 @@ fn facts(delivery: &Delivery, alert: &str, core: &Core) -> Facts {
     let ok = about.seen.iter().filter(|s| s.outcome.is_ok()).count();
     Facts {
         kind,
-        check_id: about.check.map(|c| c.to_string()).unwrap_or_default(),
+        check_id: about.check.to_string(),
         check_name: about.name.clone(),
         check_type: about.check_type.clone(),
         target: about.target.clone(),

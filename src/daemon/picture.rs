@@ -11,6 +11,7 @@ use super::core::Core;
 use crate::base::clock::{Mono, Wall};
 use crate::base::id::{AlertId, CheckId, ClusterId, NodeId};
 use crate::config::{Alert, Check, Cluster};
+use crate::deliver::LaneStatus;
 use crate::quorum::io::Status;
 use crate::state::route::routed;
 use crate::verdict::Verdict;
@@ -34,6 +35,8 @@ pub struct Picture {
     all_dirty: bool,
     config_dirty: bool,
     alerts_dirty: bool,
+    /// Attempts of the desk that `alerts` shows.
+    attempts: u64,
     publish_at: Mono,
     published: Mono,
     notes: BTreeMap<&'static str, String>,
@@ -51,6 +54,7 @@ impl Picture {
             all_dirty: true,
             config_dirty: true,
             alerts_dirty: true,
+            attempts: 0,
             publish_at: now,
             published: now,
             notes: BTreeMap::new(),
@@ -236,23 +240,26 @@ impl Core {
     }
 
     fn refresh_alerts(&mut self) {
-        if !std::mem::take(&mut self.picture.alerts_dirty) {
+        let attempts = self.out.desk.attempts();
+        let tried = std::mem::replace(&mut self.picture.attempts, attempts) != attempts;
+        if !std::mem::take(&mut self.picture.alerts_dirty) && !tried {
             return;
         }
         let Some(cluster) = self.cluster().cloned() else { return };
         let mut alerts: Vec<&Arc<Alert>> = cluster.alerts.values().collect();
         alerts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        let trying: BTreeMap<AlertId, Option<(Wall, String)>> =
-            self.out.desk.status().into_iter().map(|s| (s.alert, s.last_error)).collect();
-        let shown = alerts.iter().map(|a| Arc::new(self.show_alert(a, trying.get(&a.id).cloned().flatten())));
+        let lanes: BTreeMap<AlertId, LaneStatus> =
+            self.out.desk.status().into_iter().map(|s| (s.alert, s)).collect();
+        let shown = alerts.iter().map(|a| Arc::new(self.show_alert(a, lanes.get(&a.id))));
         self.picture.alerts = Arc::new(shown.collect());
     }
 
-    fn show_alert(&self, alert: &Alert, trying: Option<(Wall, String)>) -> AlertView {
+    fn show_alert(&self, alert: &Alert, lane: Option<&LaneStatus>) -> AlertView {
         let standing = self.standing(alert.id);
         let queue = self.state.as_ref().map_or(0, |s| s.outbox().queue_length(alert.id));
-        // The newest of what all nodes know (messages given up) and what this one is trying.
-        let error = standing.last_error.into_iter().chain(trying).max_by_key(|(at, _)| *at);
+        // The newest of what all nodes know and what this one has tried, tests included.
+        let tried = lane.and_then(|l| l.last_error.clone());
+        let error = standing.last_error.into_iter().chain(tried).max_by_key(|(at, _)| *at);
         AlertView {
             id: alert.id,
             name: alert.name.to_string(),
@@ -262,7 +269,7 @@ impl Core {
             enabled: alert.enabled,
             remind: alert.remind,
             queue: u32::try_from(queue).unwrap_or(u32::MAX),
-            last_success: standing.last_success,
+            last_success: standing.last_success.max(lane.and_then(|l| l.last_success)),
             last_error: error.as_ref().map(|(_, why)| why.clone()),
             last_error_at: error.map(|(at, _)| at),
             failed: standing.given_up,

@@ -159,6 +159,25 @@ fn edit_alert(cluster: &Cluster, who: &str, fields: &AlertFields) -> Result<Chan
     Ok(Change::EditAlert { id, edit })
 }
 
+/// Looks at the templates that an edit of the whole configuration brings: by the rules that a
+/// command goes by. What was there before is not asked again.
+///
+/// # Errors
+/// Which alert's template is wrong, at which line and column of it, and why.
+pub fn templates(before: &Cluster, edited: &Cluster) -> Result<(), String> {
+    for alert in edited.alerts.values() {
+        let old = before.alerts.get(&alert.id);
+        let new = |text: &Option<String>, old: Option<&Option<String>>| {
+            text.clone().filter(|_| old.is_none_or(|old| old != text))
+        };
+        let subject = new(&alert.subject_template, old.map(|a| &a.subject_template));
+        let body = new(&alert.body_template, old.map(|a| &a.body_template));
+        check_templates(subject.as_deref(), body.as_deref())
+            .map_err(|why| format!("alert {:?}: {why}", alert.name.as_str()))?;
+    }
+    Ok(())
+}
+
 fn check_templates(subject: Option<&str>, body: Option<&str>) -> Result<(), String> {
     for (which, text) in [("subject", subject), ("body", body)] {
         if let Some(text) = text.filter(|t| !t.is_empty()) {

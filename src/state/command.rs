@@ -14,7 +14,7 @@ use crate::base::id::{AlertId, CheckId, NodeId};
 use crate::base::units::{HostPort, Span};
 pub use crate::config::diff::Edit as ItemEdit;
 use crate::config::{Alert, Channel, Check, Name, Peer, Target};
-use crate::verdict::{Transition, Verdict};
+use crate::verdict::Transition;
 
 /// One command: who said it when, and what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +57,6 @@ pub enum Body {
         /// Why: a permanent refusal, or 24 h of trying.
         why: String,
     },
-    /// Owe a message that is marked as a test.
-    Test(TestOf),
     /// Send nothing about a check, or about any, for a while; verdicts go on.
     Silence {
         /// Which check; all when none.
@@ -77,21 +75,6 @@ pub enum Body {
     Remind {
         /// What is due.
         due: Vec<Reminder>,
-    },
-}
-
-/// What a test message is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum TestOf {
-    /// One alert, enabled or not.
-    Alert(AlertId),
-    /// A check, as if it had changed to `to`, at all alerts that it would owe.
-    Check {
-        /// Which.
-        id: CheckId,
-        /// [`Verdict::Down`] or [`Verdict::Up`].
-        to: Verdict,
     },
 }
 
@@ -130,7 +113,7 @@ pub enum Member {
 
 /// The names of all kinds that this build understands, as announced to peers.
 pub const KINDS: &[&str] =
-    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "test", "silence", "end_silence", "remind"];
+    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "silence", "end_silence", "remind"];
 
 impl Body {
     /// The name of the kind, one of [`KINDS`].
@@ -142,7 +125,6 @@ impl Body {
             Body::Verdicts { .. } => "verdicts",
             Body::Delivered { .. } => "delivered",
             Body::GaveUp { .. } => "gave_up",
-            Body::Test(_) => "test",
             Body::Silence { .. } => "silence",
             Body::EndSilence { .. } => "end_silence",
             Body::Remind { .. } => "remind",
@@ -168,11 +150,7 @@ impl Body {
     #[must_use]
     pub fn has_client(&self) -> bool {
         match self {
-            Body::Change(_)
-            | Body::HandEdit { .. }
-            | Body::Test(_)
-            | Body::Silence { .. }
-            | Body::EndSilence { .. } => true,
+            Body::Change(_) | Body::HandEdit { .. } | Body::Silence { .. } | Body::EndSilence { .. } => true,
             Body::Verdicts { .. } | Body::Delivered { .. } | Body::GaveUp { .. } | Body::Remind { .. } => {
                 false
             }
@@ -367,7 +345,6 @@ mod tests {
             Body::Verdicts { changes: vec![] },
             Body::Delivered { delivery },
             Body::GaveUp { delivery, why: String::new() },
-            Body::Test(TestOf::Check { id: check, to: Verdict::Down }),
             Body::Silence { check: None, length: Span::from_secs(1), reason: String::new() },
             Body::EndSilence { id: SilenceId(3) },
             Body::Remind { due: vec![] },

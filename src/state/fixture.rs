@@ -126,7 +126,7 @@ impl Bench {
                 format!("S{}{left_out}", steps.collect::<String>())
             }
         };
-        format!("{n}{kind}{}", if delivery.test { "t" } else { "" })
+        format!("{n}{kind}")
     }
 
     /// Delivers the first message that may be sent to an alert.

@@ -138,6 +138,16 @@ impl Watched {
         }
     }
 
+    /// Uses up what speaks against `verdict`.
+    fn spend(&mut self, verdict: Verdict) {
+        for held in self.reports.values_mut() {
+            held.counted |= verdict != if held.outcome.is_ok() { Verdict::Up } else { Verdict::Down };
+        }
+        if self.streak.steady(0) != Some(verdict) {
+            self.streak = Streak::default();
+        }
+    }
+
     /// From when on silence means something, given since when this node listens.
     fn patience(&self, listening: Mono) -> Mono {
         self.born.max(listening) + self.window
@@ -381,6 +391,17 @@ impl Tally {
             watched.in_flight = false;
             self.touched.insert(check);
         }
+    }
+
+    /// The verdict of a check is this one now: what this node had heard against it is spent, and
+    /// only what comes in from here on may change it again. So a node that was cut off while the
+    /// others watched an outage end does not, as their next master, see another one in the old
+    /// reports that it still holds.
+    pub fn decided(&mut self, check: CheckId, verdict: Verdict) {
+        if let Some(watched) = self.checks.get_mut(&check) {
+            watched.spend(verdict);
+        }
+        self.clear(check);
     }
 
     /// When [`Tally::poll`] has something to look at: at once while changes may be waiting, else

@@ -437,7 +437,7 @@ pub mod picture {
             id: "12.0".to_owned(),
             started: ago(90_000),
             ended: Some(ago(82_000)),
-            end: Some("up".to_owned()),
+            end: Some("recovered".to_owned()),
             detail: Some("status 503".to_owned()),
             down_seen: vec![seen(1, false), seen(2, false), seen(3, true)],
             up_seen: vec![seen(1, true), seen(2, true), seen(3, true)],
