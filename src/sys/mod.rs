@@ -5,6 +5,7 @@ pub mod child;
 pub mod cred;
 pub mod errno;
 pub mod files;
+pub mod host;
 pub mod icmp;
 pub mod net;
 pub mod poll;
