@@ -25,8 +25,8 @@ case $WHAT in static | deb | rpm | all) ;; *)
 esac
 
 VERSION=${QU_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)}
-MAINTAINER="the quptime authors <quptime@localhost.localdomain>"
-HOMEPAGE=https://quptime.invalid/
+MAINTAINER="the quptime authors <quptime@example.invalid>"
+HOMEPAGE=https://quptime.example.invalid/
 SUMMARY="quorum-based uptime monitor of several hosts that vote"
 TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 OUT=${QU_OUT:-$TARGET_DIR/packages}
@@ -44,10 +44,21 @@ if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
 fi
 export SOURCE_DATE_EPOCH
 
-# CHANGELOG.md as Debian wants it: one entry a released version.
+# CHANGELOG.md as Debian wants it: one entry a released version, lines of 80.
 debian_changelog() {
   awk -v maintainer="$MAINTAINER" -v version="$VERSION" '
-    function close_entry() {
+    function flush(  n, words, i, line) {
+      n = split(said, words, " ")
+      line = "  *"
+      for (i = 1; i <= n; i++) {
+        if (length(line) + 1 + length(words[i]) > 78) { print line; line = "   " }
+        line = line " " words[i]
+      }
+      if (n) print line
+      said = ""
+    }
+    function close_entry(  command, stamp) {
+      flush()
       if (open) {
         command = "date -R -d \"" date "\""
         command | getline stamp
@@ -56,18 +67,18 @@ debian_changelog() {
       }
       open = 0
     }
+    /^## / { close_entry() }
     /^## \[[0-9]/ {
-      close_entry()
       split($2, part, /[][]/)
       date = $4
       printf "quptime (%s) stable; urgency=medium\n\n", first++ ? part[2] : version
       open = 1
       next
     }
-    !open || /^$/ || /^\[/ || /^#/ { next }
-    /^- / { sub(/^- /, "  * "); print; next }
-    /^  / { print "  " $0; next }
-    { print "  * " $0 }
+    !open || /^#/ || /^\[/ { next }
+    /^$/ { flush(); next }
+    /^- / { flush(); sub(/^- /, "") }
+    { said = said " " $0 }
     END { close_entry() }' CHANGELOG.md
 }
 

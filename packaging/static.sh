@@ -81,11 +81,13 @@ static_binary() {
   fi
   sysroot=$("${RUSTC:-rustc}" --print sysroot)
   # The last prefix that fits wins.
+  # A panic ends the process and says where it was; nobody unwinds, so the tables for it can go.
+  flags="$flags -C force-unwind-tables=no"
   flags="$flags --remap-path-prefix=$sysroot=/rust --remap-path-prefix=$home=/cargo"
   flags="$flags --remap-path-prefix=$root=/quptime --remap-path-prefix=$out=/build"
   export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=$flags
   export CC_x86_64_unknown_linux_musl=musl-gcc
-  export CFLAGS_x86_64_unknown_linux_musl="-ffile-prefix-map=$home=/cargo -ffile-prefix-map=$root=/quptime -ffile-prefix-map=$out=/build"
+  export CFLAGS_x86_64_unknown_linux_musl="-fno-asynchronous-unwind-tables -ffile-prefix-map=$home=/cargo -ffile-prefix-map=$root=/quptime -ffile-prefix-map=$out=/build"
   "$cargo" build --release --locked --bin qu --target $TARGET --target-dir "$out" "${extra[@]}" >&2
   echo "$out/$TARGET/release/qu"
 }
