@@ -64,15 +64,12 @@ booted "a check is taken" on qu check add icmp pinged 127.0.0.1 --interval 1s
 booted "it pings within its limits" within 300 pings
 booted "it keeps its watchdog alive" says '^30s$' on systemctl show -P WatchdogUSec quptime
 if [ -n "$BOOTED" ]; then
-  # Half of what the watchdog waits, for some times.
-  on systemctl set-property --runtime quptime.service CPUWeight=100 >/dev/null 2>&1 || :
   on mkdir -p /run/systemd/system/quptime.service.d
-  printf '[Service]\nWatchdogSec=2\n' >"$WORK/watchdog.conf"
-  nsenter -t "${LEADER[alpha]}" -m cp /dev/stdin /run/systemd/system/quptime.service.d/watchdog.conf <"$WORK/watchdog.conf"
+  on bash -c 'printf "[Service]\nWatchdogSec=2\n" >/run/systemd/system/quptime.service.d/watchdog.conf'
   on systemctl daemon-reload
   on systemctl restart quptime
-  it "a watchdog of 2 s lets it live" bash -c 'sleep 5'
-  it "and it was not restarted" says '^0$' on systemctl show -P NRestarts quptime
+  sleep 5
+  it "a watchdog of 2 s lets it live" says '^0$' on systemctl show -P NRestarts quptime
   PID=$(main_pid)
   on kill -STOP "$PID"
   restarted() { [ "$(on systemctl show -P NRestarts quptime)" -ge 1 ] && state_is active; }

@@ -19,6 +19,7 @@ mod help;
 mod incident;
 mod init;
 mod input;
+mod man;
 mod node;
 mod parse;
 mod serve;
