@@ -63,11 +63,6 @@ pub fn read_text(path: &Path, bound: u64) -> Result<String, FileError> {
 /// [`FileError`]; the temporary file is removed again.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let temp = beside(path, ".new");
-    // One that a crash left behind, with whatever mode and owner.
-    match fs::remove_file(&temp) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at("remove", &temp)(e)),
-        _ => {}
-    }
     let written = write_synced(&temp, bytes, mode)
         .and_then(|()| fs::rename(&temp, path).map_err(at("replace", path)))
         .and_then(|()| sync_parent(path));
@@ -83,7 +78,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError`], `AlreadyExists` among them.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    write_synced(path, bytes, mode)?;
+    write_new(path, bytes, mode)?;
     sync_parent(path)
 }
 
@@ -159,8 +154,20 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Writes a file that nobody looks at yet, in place of one that a crash left behind with whatever
+/// mode and owner, and makes its bytes durable; its name is not.
+///
+/// # Errors
+/// [`FileError`]; what was written so far is left.
+pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(e)),
+        _ => write_new(path, bytes, mode),
+    }
+}
+
 /// A new file with these bytes; the right mode and owner before the first of them.
-fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(at("create", path))?;
     give_to_owner(path, &file)?;

@@ -37,6 +37,7 @@ pub const PAGES: &[Page] = pages![
     "qu-check" "1",
     "qu-cluster" "1",
     "qu-completion" "1",
+    "qu-doctor" "1",
     "qu-incident" "1",
     "qu-init" "1",
     "qu-node" "1",

@@ -65,7 +65,10 @@ impl DirLock {
         let io = |source| LockError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_FOLLOW);
-        let mut file = options.open(path).map_err(io)?;
+        let mut written = options.open(path).map_err(io)?;
+        // Held by a descriptor that only reads: one that writes would keep an operator from making
+        // the file system read-only.
+        let file = File::open(path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -75,9 +78,9 @@ impl DirLock {
             }
             Err(TryLockError::Error(e)) => return Err(io(e)),
         }
-        file::give_to_owner(path, &file).map_err(|e| io(e.source))?;
-        file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        file::give_to_owner(path, &written).map_err(|e| io(e.source))?;
+        written.set_len(0).and_then(|()| written.rewind()).map_err(io)?;
+        writeln!(written, "{}", std::process::id()).map_err(io)?;
         Ok(DirLock { _file: file })
     }
 }

@@ -92,7 +92,11 @@ fn every_paragraph_of_the_source_is_in_the_text() {
             assert!(text.contains(&words), "{}: {line:?} is missing", page.name);
         }
         for line in page.source.lines().filter(|l| l.starts_with(".Sh ") || l.starts_with(".Ss ")) {
-            assert!(text.contains(&mdoc::unescape(&line[4..]).replace('"', "")), "{}: {line:?} is missing", page.name);
+            assert!(
+                text.contains(&mdoc::unescape(&line[4..]).replace('"', "")),
+                "{}: {line:?} is missing",
+                page.name
+            );
         }
     }
 }

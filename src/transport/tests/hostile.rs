@@ -1,6 +1,5 @@
 use super::linking::send;
 use super::*;
-use crate::base::frame;
 use std::io::{Read, Write};
 
 /// A node, and the keys of a peer of it that will not keep to the rules.
@@ -109,6 +108,31 @@ fn a_cut_inside_a_message_loses_that_message_and_nothing_else() {
 }
 
 #[test]
+fn what_waits_for_a_daemon_that_does_not_listen_is_bounded_in_bytes() {
+    let (node, keys, peer) = node_and_bad_peer();
+    let mut raw = raw(&keys, &node, tls::PEERS);
+    send(&mut raw, &hello(cluster()));
+    node.wait_up(peer);
+    let (count, mebibyte) = (60, linking::large(1 << 20));
+    let same = mebibyte.clone();
+    let sender = std::thread::spawn(move || {
+        for _ in 0..count {
+            send(&mut raw, &same);
+        }
+        raw
+    });
+    until("as many wait as may", || (node.events.len() >= 30).then_some(()));
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(node.events.len() < 40, "{} wait", node.events.len());
+    }
+    for _ in 0..count {
+        assert_eq!(node.wait_message(peer), mebibyte);
+    }
+    drop(sender.join().unwrap());
+}
+
+#[test]
 fn an_unknown_key_is_told_so_and_its_messages_are_not_even_parsed() {
     let (node, ..) = node_and_bad_peer();
     let stranger = fresh_keys();
@@ -172,11 +196,10 @@ fn slow_strangers_fill_their_places_and_a_peer_still_gets_in_at_once() {
         drop(socket.write_all(&[0x16, 0x03, 0x01, 0x02]));
     }
     until("a full house", || (node.links.gate().strangers == admit::PLACES).then_some(()));
-    let started = Instant::now();
     let mut raw = raw(&keys, &node, tls::PEERS);
     send(&mut raw, &hello(cluster()));
     node.wait_up(peer);
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(node.links.gate().strangers > 0, "in while they are still there");
     // Nobody of them stays for longer than a handshake may take.
     until("all gone", || (node.links.gate().strangers == 0).then_some(()));
     let gate = node.links.gate();
@@ -239,7 +262,8 @@ fn a_flood_of_handshakes_is_rationed_and_does_not_hold_up_peers() {
     }
     stop.store(true, Ordering::Relaxed);
     flood.join().unwrap();
-    assert!(worst < Duration::from_secs(1), "a heartbeat took {worst:?}");
+    let dead_after = Duration::from_millis(crate::config::Settings::default().dead_after.millis());
+    assert!(worst < dead_after, "a heartbeat took {worst:?}");
     assert!(a.links.gate().strangers <= admit::PLACES + 2 * admit::PER_SOURCE);
     assert!(a.stats(b.id).unwrap().up_since.is_some());
 }

@@ -16,13 +16,14 @@ use super::join::{Introduction, JoinDesk, Offer};
 use super::tls::{self, Expect, Tls};
 use super::*;
 use crate::base::clock::{Clock, RealClock, Wall};
+use crate::base::frame;
 use crate::base::id::{ClusterId, NodeId};
 use crate::config::Secret;
 use crate::identity::keys::{self, KeyKind};
 use crate::identity::{Keys, Known, Trust};
 
 /// Nothing here takes this long unless it is broken.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(60);
 
 static SEED: AtomicU64 = AtomicU64::new(1);
 
