@@ -139,8 +139,7 @@ fn cluster_of_one(config: &NodeConfig, keys: &Keys, wall: Wall) -> Result<Cluste
 /// This host's name, as it was set.
 #[must_use]
 pub fn host_name() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
+    crate::sys::host::name().trim().to_owned()
 }
 
 /// What a node is, read from its directory.

@@ -8,6 +8,7 @@ pub mod cred;
 pub mod disk;
 pub mod errno;
 pub mod files;
+pub mod host;
 pub mod icmp;
 pub mod memory;
 pub mod net;

@@ -20,7 +20,8 @@ use lines::{arguments, check_line};
 use page::{Line, page, pages, references};
 
 /// Pages of others that ours may point to.
-const FOREIGN: &[&str] = &["bash 1", "fish 1", "zsh 1", "systemd.exec 5", "systemd.service 5", "cron 8"];
+const FOREIGN: &[&str] =
+    &["bash 1", "fish 1", "man 1", "zsh 1", "systemd.exec 5", "systemd.service 5", "cron 8"];
 
 /// Variables that are read from the environment and are no options of ours: each is in qu(1), and
 /// none is in the table.
@@ -81,7 +82,7 @@ fn flags() -> BTreeMap<String, BTreeSet<String>> {
 /// The page of a command: of its first word.
 fn page_of(command: &str) -> String {
     match command.split(' ').nth(1) {
-        Some("help") | None => "qu.1".to_owned(),
+        Some("help" | "man") | None => "qu.1".to_owned(),
         Some(word) => format!("qu-{word}.1"),
     }
 }

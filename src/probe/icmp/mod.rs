@@ -223,14 +223,15 @@ fn refused(refused: &sys::Refused, v6: bool) -> Failure {
         return Failure::at(Stage::Local, format!("this host has no {family}"));
     }
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ping_group_range").unwrap_or_default();
-    let range: Vec<&str> = range.split_ascii_whitespace().collect();
+    let range = range.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    // A service may be shown nothing of /proc/sys.
+    let now = if range.is_empty() { String::new() } else { format!(" (now \"{range}\")") };
     let group = sys::group();
     Failure::at(
         Stage::Local,
         format!(
-            "no permission to ping: include group {group} in the sysctl net.ipv4.ping_group_range (now \"{}\"), \
-             or give this process CAP_NET_RAW",
-            range.join(" ")
+            "no permission to ping: include group {group} in the sysctl net.ipv4.ping_group_range{now}, \
+             or give this process CAP_NET_RAW"
         ),
     )
 }
