@@ -140,7 +140,7 @@ impl Watched {
 
     /// Uses up what speaks against `verdict`.
     fn spend(&mut self, verdict: Verdict) {
-        for held in self.reports.values_mut() {
+        for (_, held) in &mut self.reports {
             held.counted |= verdict != if held.outcome.is_ok() { Verdict::Up } else { Verdict::Down };
         }
         if self.streak.steady(0) != Some(verdict) {
