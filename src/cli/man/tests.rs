@@ -54,7 +54,8 @@ fn every_line_fits_and_no_macro_is_left_over() {
         let literal = literal(page.source);
         for line in text.lines() {
             let verbatim = literal.iter().any(|l| l == line.trim());
-            assert!(verbatim || line.chars().count() <= 80, "{}: {line:?}", page.name);
+            let one_word = line.split_whitespace().filter(|word| *word != "o").count() == 1;
+            assert!(verbatim || one_word || line.chars().count() <= 80, "{}: {line:?}", page.name);
             let first = line.trim_start();
             let dotted =
                 first.strip_prefix('.').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_uppercase()));
@@ -91,9 +92,10 @@ fn every_paragraph_of_the_source_is_in_the_text() {
             let words = mdoc::unescape(line).split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(text.contains(&words), "{}: {line:?} is missing", page.name);
         }
+        let text = letters(&text);
         for line in page.source.lines().filter(|l| l.starts_with(".Sh ") || l.starts_with(".Ss ")) {
             assert!(
-                text.contains(&mdoc::unescape(&line[4..]).replace('"', "")),
+                text.contains(&letters(&mdoc::unescape(&line[4..]))),
                 "{}: {line:?} is missing",
                 page.name
             );
