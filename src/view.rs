@@ -12,6 +12,7 @@
 //! operator sets are written as he writes them (`30s`), measured ones are numbers of milliseconds.
 
 mod list;
+pub mod mesh;
 
 use std::sync::Arc;
 
@@ -387,7 +388,7 @@ impl View {
 }
 
 /// Times as RFC 3339.
-mod stamp {
+pub(crate) mod stamp {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::base::clock::Wall;

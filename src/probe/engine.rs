@@ -32,8 +32,6 @@ use super::tls::Tls;
 use super::workers::Workers;
 use super::{ProbeConfig, Shared, lock};
 
-/// Descriptors that probes leave to the rest of the program: links, files, clients.
-const RESERVED: u64 = 64;
 /// The loop turns at multiples of this, and whenever a socket is ready: a probe starts so much late
 /// at most, and a thousand of them a second cost a hundred turns.
 const SLICE: Duration = Duration::from_millis(10);
@@ -194,13 +192,13 @@ impl Engine {
 
     /// Takes new checks; false when it is time to end.
     fn take_orders(&mut self) -> bool {
-        let (wanted, stop) = {
+        let (wanted, spared, stop) = {
             let mut shared = lock(&self.shared);
-            (shared.wanted.take(), shared.stop)
+            (shared.wanted.take(), shared.spared, shared.stop)
         };
         if let Some(checks) = wanted {
             let limit = descriptor_limit();
-            let left = limit.saturating_sub(RESERVED.min(limit / 2));
+            let left = limit.saturating_sub(spared.min(limit / 2));
             self.budget = usize::try_from(left).unwrap_or(usize::MAX);
             for id in self.schedule.reconcile(self.now, checks, self.of) {
                 if let Some(slot) = self.running.get(&id).copied() {
@@ -427,9 +425,10 @@ impl Engine {
             shared.lateness.lose(self.now, lost);
         }
         shared.stats.skipped = self.schedule.skipped();
-        shared.stats.budget = self.budget;
         shared.stats.sockets = self.open.get();
         shared.stats.starved = self.starved;
+        shared.stats.budget = self.budget;
+        shared.stats.threadless = self.workers.refused();
     }
 }
 

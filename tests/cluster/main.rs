@@ -9,6 +9,7 @@ mod edits;
 mod endings;
 mod joining;
 mod leftovers;
+mod looking;
 mod refusals;
 mod sandbox;
 mod storm;
