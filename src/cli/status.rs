@@ -194,22 +194,15 @@ fn probes(probes: &ProbeStats) -> Vec<String> {
     let mut lines = Vec::new();
     // One in a hundred may be late on a host that has other things to do.
     if probes.p99_late_ms > LATE_MS {
-        let (worst, p99, late) = (about(probes.worst_late_ms), about(probes.p99_late_ms), probes.late);
+        let (worst, p99) = (about(probes.worst_late_ms), about(probes.p99_late_ms));
+        let late = show::count(probes.late, "probe");
         lines.push(format!(
-            "warning: {late} probes of the last minute started late, by up to {worst} (99 of 100 within {p99})"
+            "warning: {late} of the last minute started late, by up to {worst} (99 of 100 within {p99})"
         ));
     }
     if probes.lost > 0 {
-        let lost = probes.lost;
-        lines.push(format!(
-            "warning: {lost} probes of the last minute were left out: this node cannot keep up"
-        ));
-    }
-    if probes.waiting > 0 {
-        let (waiting, most) = (probes.waiting, probes.most_sockets);
-        lines.push(format!(
-            "warning: {waiting} probes wait for a descriptor: {most} may be open (raise LimitNOFILE, ulimit -n)"
-        ));
+        let lost = show::count(probes.lost, "probe");
+        lines.push(format!("warning: {lost} of the last minute left out: this node cannot keep up"));
     }
     lines
 }

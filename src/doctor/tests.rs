@@ -37,7 +37,7 @@ fn cluster(nodes: u8) -> Cluster {
         updated_by: None,
         settings: Settings::default(),
         peers: (1..=nodes).map(|n| (node(n), peer(n))).collect(),
-        checks: Default::default(),
+        checks: crate::config::Checks::new(),
         alerts: BTreeMap::new(),
     }
 }
@@ -147,7 +147,7 @@ fn view(nodes: u8) -> View {
         updated_by: None,
         settings: Settings::default(),
         peers: Arc::new((1..=nodes).map(shown).collect()),
-        checks: Default::default(),
+        checks: crate::view::CheckList::default(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),

@@ -425,9 +425,9 @@ impl Engine {
             shared.lateness.lose(self.now, lost);
         }
         shared.stats.skipped = self.schedule.skipped();
-        shared.stats.budget = self.budget;
         shared.stats.sockets = self.open.get();
         shared.stats.starved = self.starved;
+        shared.stats.budget = self.budget;
         shared.stats.threadless = self.workers.refused();
     }
 }

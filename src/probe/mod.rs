@@ -123,9 +123,9 @@ pub struct ProbeStats {
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// New checks that the engine has not taken yet.
+    pub wanted: Option<Checks>,
     /// Descriptors that probes leave to the rest of the program.
     pub spared: u64,
-    pub wanted: Option<Checks>,
     /// The engine is to end.
     pub stop: bool,
     /// Counters, lateness left out.

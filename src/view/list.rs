@@ -96,9 +96,12 @@ struct Written<'a> {
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let CheckView { id, name, kind, target, expect_status, body_match, .. } = self.check;
-        let CheckView { interval, timeout, enabled, state, since, ok, total, .. } = self.check;
-        let CheckView { alerts, suppressed, detail, detail_node, nodes, .. } = self.check;
+        // All of them: a field that is added later is missed here.
+        #[rustfmt::skip]
+        let CheckView {
+            id, name, kind, target, expect_status, body_match, interval, timeout, enabled, state, since, ok,
+            total, alerts, suppressed, detail, detail_node, nodes,
+        } = self.check;
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("id", id)?;
         map.serialize_entry("name", name)?;
