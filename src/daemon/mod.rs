@@ -31,6 +31,7 @@ mod files;
 mod gate;
 mod joining;
 mod lock;
+pub mod mesh;
 mod notify;
 mod owed;
 mod picture;
@@ -42,6 +43,7 @@ mod requests;
 pub mod sandbox;
 mod scarcity;
 mod sight;
+mod slowness;
 pub mod start;
 pub mod threads;
 
@@ -241,6 +243,8 @@ impl Life {
             tls,
             secret: node.config.secret.clone(),
             clock: Arc::clone(clock),
+            dir: paths.dir().to_owned(),
+            listens: start::listens(&node.config),
         });
         let picture: Picture = Arc::new(move || view.get());
         let control = server.stopper();

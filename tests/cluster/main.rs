@@ -8,6 +8,7 @@ mod alerts;
 mod edits;
 mod endings;
 mod joining;
+mod looking;
 mod refusals;
 mod sandbox;
 mod storm;
