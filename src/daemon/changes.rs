@@ -296,9 +296,11 @@ impl Core {
 }
 
 /// When a peer's client asked, by the peer's clock: as long as that clock is not far from ours. A
-/// silence of one hour that a node with another date asks for begins now.
+/// silence of one hour that a node with another date asks for begins now. A clock of ours that was
+/// never set knows nothing better.
 fn believable(said: Wall, ours: Wall) -> Wall {
-    if said.since(ours).max(ours.since(said)) <= CLOCKS_DIFFER { said } else { ours }
+    let near = said.since(ours).max(ours.since(said)) <= CLOCKS_DIFFER;
+    if near || ours < Wall::SANE { said } else { ours }
 }
 
 /// The recorded result of a change, for a client.
@@ -327,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_peers_clock_is_believed_while_it_is_near_ours() {
-        let ours = Wall::SANE;
+        let ours = Wall(Wall::SANE.0 + 1_000_000);
+        assert_eq!(believable(ours, Wall(5000)), ours);
         for (said, taken) in [
             (Wall(ours.0 - 50_000), Wall(ours.0 - 50_000)),
             (Wall(ours.0 + 50_000), Wall(ours.0 + 50_000)),

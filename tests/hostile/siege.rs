@@ -175,9 +175,12 @@ impl<'c> Siege<'c> {
         for before in &self.before {
             let node = &self.cluster.nodes[before.at];
             let grown = before.peak.saturating_sub(before.memory);
-            eprintln!("node {}: {} KiB before, {grown} KiB more at most", before.at, before.memory);
             assert!(grown < GROWTH, "node {} grew by {grown} KiB over {}", before.at, before.memory);
-            within(LIMIT, "memory is given back", || (memory(node) < before.memory + KEPT).then_some(()));
+            let kept = within(LIMIT, "memory is given back", || {
+                Some(memory(node).saturating_sub(before.memory)).filter(|kept| *kept < KEPT)
+            });
+            let (at, was) = (before.at, before.memory);
+            eprintln!("node {at}: {was} KiB before, {grown} KiB more at most, {kept} KiB afterwards");
         }
     }
 
