@@ -12,7 +12,7 @@ fn one_node_whose_probes_fail_alone_is_shown_and_outvoted() {
     let cluster = Cluster::of("lying", 3);
     let target = Target::start();
     let first = &cluster.nodes[0];
-    first.ok(&["check", "add", "http", "web", &target.url(), "--interval", "1s"]);
+    first.ok(&["check", "add", "http", "web", &target.url(), "--interval", "3s"]);
     first.verdict("web", "up");
     let liar = &cluster.nodes[cluster.follower()];
     target.behave(Manner::BadFor(liar.pid()));
@@ -94,7 +94,7 @@ fn a_node_without_an_uplink_and_a_dead_one_page_nobody_and_are_shown() {
     let mut targets: Vec<Target> = (0..3).map(|_| Target::start()).collect();
     let names = ["one", "two", "three"];
     for (name, target) in names.iter().zip(&targets) {
-        cluster.nodes[0].ok(&["check", "add", "http", name, &target.url(), "--interval", "1s"]);
+        cluster.nodes[0].ok(&["check", "add", "http", name, &target.url(), "--interval", "2s"]);
     }
     let everywhere = |cluster: &Cluster, what: &str, fits: &dyn Fn(&serde_json::Value) -> bool| {
         until(what, || {
@@ -111,7 +111,7 @@ fn a_node_without_an_uplink_and_a_dead_one_page_nobody_and_are_shown() {
     everywhere(&cluster, "every check is failed by that node alone", &|c| {
         c["ok"] == 2 && c["detail_node"] == lost.id.as_str()
     });
-    let enough = probes(lost) + 15;
+    let enough = probes(lost) + 9;
     until("it goes on probing", || (probes(lost) >= enough).then_some(()));
     let short = lost.id.split('-').next().expect("an id");
     let text = other.ok(&["status"]);
@@ -141,7 +141,7 @@ fn a_node_without_an_uplink_and_a_dead_one_page_nobody_and_are_shown() {
         let peers = v["peers"].as_array().cloned().unwrap_or_default();
         peers.iter().any(|p| p["node_id"] == dead.as_str() && p["live"] == false) && !v["master"].is_null()
     });
-    let enough = probes(here) + 15;
+    let enough = probes(here) + 9;
     until("the others go on", || (probes(here) >= enough).then_some(()));
     everywhere(&cluster, "nothing has changed", &|c| c["state"] == "up");
     assert_eq!(here.ok(&["incident", "list", "--json"]).trim(), "[]");

@@ -105,7 +105,9 @@ fn owns(pid: u32, theirs: SocketAddr, ours: SocketAddr) -> bool {
     };
     let wanted = [hex(theirs), hex(ours)];
     let table = std::fs::read_to_string("/proc/net/tcp").expect("a Linux host");
-    let row = table.lines().map(|l| l.split_whitespace().collect::<Vec<_>>());
+    // Looked for as text first: a busy machine has ten thousand rows, and the client waits.
+    let pair = wanted.join(" ");
+    let row = table.lines().filter(|l| l.contains(&pair)).map(|l| l.split_whitespace().collect::<Vec<_>>());
     let mut found = row.filter(|r| r.len() > 9 && r[1] == wanted[0] && r[2] == wanted[1]);
     let Some(inode) = found.next().map(|r| format!("socket:[{}]", r[9])) else { return false };
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
