@@ -23,11 +23,11 @@ machine_new() {
   local dir=$MACHINES/$1
   mkdir -p "$dir"
   mount -t tmpfs tmpfs "$dir"
-  mkdir "$dir"/{upper,work,root}
-  mount -t overlay overlay -o "lowerdir=$2,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
-  echo "$1" >"$dir/root/etc/hostname"
-  printf '127.0.0.1 localhost %s\n::1 localhost\n' "$1" >"$dir/root/etc/hosts"
-  : >"$dir/root/etc/machine-id"
+  mkdir "$dir"/{upper,work,tree}
+  mount -t overlay overlay -o "lowerdir=$2,upperdir=$dir/upper,workdir=$dir/work" "$dir/tree"
+  echo "$1" >"$dir/tree/etc/hostname"
+  printf '127.0.0.1 localhost %s\n::1 localhost\n' "$1" >"$dir/tree/etc/hosts"
+  : >"$dir/tree/etc/machine-id"
   LEADER[$1]=
 }
 
@@ -47,7 +47,7 @@ machine_boot() {
   for group in $(machine_groups "$name"); do mkdir -p "$group" || return 1; done
   (
     for group in $(machine_groups "$name"); do echo "$BASHPID" >"$group/cgroup.procs"; done
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn -q -D "$MACHINES/$name/root" --machine="qutest-$name" \
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn -q -D "$MACHINES/$name/tree" --machine="qutest-$name" \
       --register=no --keep-unit --private-network "$@" -b
   ) </dev/null >>"$MACHINES/$name.log" 2>&1 &
   SUPERVISOR[$name]=$!
@@ -73,7 +73,7 @@ machine() {
     nsenter -t "${LEADER[$name]}" -m -u -i -n -p -C -- "${INSIDE[@]}" "$@"
   else
     # Without a boot: no network but an own loopback either, where that can be had.
-    "${ISOLATED[@]}" chroot "$MACHINES/$name/root" "${INSIDE[@]}" "$@"
+    "${ISOLATED[@]}" chroot "$MACHINES/$name/tree" "${INSIDE[@]}" "$@"
   fi
 }
 
@@ -96,7 +96,7 @@ machine_off() {
 machine_gone() {
   local dir=$MACHINES/$1
   machine_off "$1"
-  if mountpoint -q "$dir/root/proc"; then umount -l "$dir/root/proc"; fi
-  if mountpoint -q "$dir/root"; then umount -l "$dir/root"; fi
+  if mountpoint -q "$dir/tree/proc"; then umount -l "$dir/tree/proc"; fi
+  if mountpoint -q "$dir/tree"; then umount -l "$dir/tree"; fi
   if mountpoint -q "$dir"; then umount -l "$dir"; fi
 }

@@ -5,10 +5,10 @@ mkdir -p "$WORK/old"
 VERSION=$(dpkg-deb -f "$DEB" Version)
 QU_BINARY=$PACKAGES/qu QU_VERSION=0.0.9 QU_OUT=$WORK/old packaging/build.sh deb >/dev/null
 machine_new alpha "$WORK/debian"
-IN=$MACHINES/alpha/root
-cp "$DEB" "$RPM" "$WORK"/old/*.deb "$IN/root/"
-OLD=/root/quptime_0.0.9_amd64.deb
-NEW=/root/${DEB##*/}
+IN=$MACHINES/alpha/tree
+cp "$DEB" "$RPM" "$WORK"/old/*.deb "$IN/srv/"
+OLD=/srv/quptime_0.0.9_amd64.deb
+NEW=/srv/${DEB##*/}
 if machine_boot alpha; then
   HOW="a booted Debian (systemd $(machine alpha systemctl --version | sed -n '1s/[^ ]* \([0-9]*\).*/\1/p'))"
   BOOTED=yes
@@ -36,12 +36,12 @@ readme() { awk -v part="$1" '/^#/ { in_part = ($0 ~ part); next } /^```sh/ { f =
 readme_install() {
   readme 'Debian, Ubuntu' >"$WORK/readme"
   cat "$WORK/readme"
-  grep -q apt "$WORK/readme" && on bash -euxc "cd /root; $(cat "$WORK/readme")"
+  grep -q apt "$WORK/readme" && on bash -euxc "cd /srv; $(cat "$WORK/readme")"
 }
 
-mv "$IN$OLD" "$IN/root/old"
+mv "$IN$OLD" "$IN/srv/old"
 it "it installs as the README says" readme_install
-mv "$IN/root/old" "$IN$OLD"
+mv "$IN/srv/old" "$IN$OLD"
 it "the directory is the service's" has_owner "750 quptime:quptime" /etc/quptime
 it "it is enabled" enabled
 booted "without a node.yaml it is not started" state_is inactive
@@ -117,7 +117,7 @@ if [ -n "$BOOTED" ]; then
   on mkdir -p /etc/systemd/system/quptime.service.d
   on cp /usr/share/doc/quptime/examples/credentials.conf /usr/share/doc/quptime/examples/raw-icmp.conf \
     /etc/systemd/system/quptime.service.d/
-  on bash -c 'umask 077; echo "correct horse battery staple" >/root/quptime-cluster-secret'
+  on bash -c 'umask 077; echo "correct horse battery staple" >/etc/quptime-cluster-secret'
   on sed -i /^cluster_secret/d /etc/quptime/node.yaml
   on sysctl -qw net.ipv4.ping_group_range='1 0'
   on systemctl daemon-reload
@@ -142,7 +142,7 @@ it "nor of the unit" not on systemctl is-enabled quptime
 
 echo "-- the .rpm, by Debian's rpm"
 rpm_() { on rpm --nodeps --force-debian "$@"; }
-it "it installs" rpm_ -i "/root/${RPM##*/}"
+it "it installs" rpm_ -i "/srv/${RPM##*/}"
 it "what is there is what was packed" on rpm -V --nodeps quptime
 it "the directory is the service's" has_owner "750 quptime:quptime" /etc/quptime
 it "it is enabled" enabled
@@ -151,7 +151,7 @@ it "the service's user makes a node" on sudo -u quptime qu init --advertise alph
 booted "it starts" on systemctl start quptime
 booted "root can ask it" within 300 status_as root
 PID=$([ -z "$BOOTED" ] || main_pid)
-it "installed again" rpm_ -U --replacepkgs "/root/${RPM##*/}"
+it "installed again" rpm_ -U --replacepkgs "/srv/${RPM##*/}"
 booted "it was restarted" within 100 restarted_since
 it "it is removed" rpm_ -e quptime
 booted "it does not run" not state_is active
