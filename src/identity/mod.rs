@@ -11,10 +11,13 @@ pub mod fingerprint;
 pub mod keys;
 pub mod pem;
 pub mod secret;
+pub mod succession;
+pub mod turnover;
 pub mod trust;
 
 pub use fingerprint::Fingerprint;
 pub use keys::{KeyKind, Keys};
+pub use succession::{Letter, Succession};
 pub use trust::{Known, Trust};
 
 use std::fmt;
