@@ -84,6 +84,8 @@ mod tests {
     #[test]
     fn every_kind_of_this_build_is_accounted_for() {
         // A kind that is added later must not be added to the first list: the gate is for it.
-        assert_eq!(KINDS, FROM_THE_START);
+        let later: Vec<_> = KINDS.iter().filter(|k| !FROM_THE_START.contains(k)).collect();
+        assert_eq!(later, [&"rotate_key"]);
+        assert!(FROM_THE_START.iter().all(|k| KINDS.contains(k)));
     }
 }

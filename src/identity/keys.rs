@@ -226,7 +226,7 @@ fn letter_lines(certificate: &str) -> impl Iterator<Item = &str> {
 ///
 /// # Errors
 /// [`KeyError::Crypto`]: a letter cannot be written.
-pub(super) fn with_letters(cert_pem: &str, letters: &[Letter]) -> Result<String, KeyError> {
+pub fn with_letters(cert_pem: &str, letters: &[Letter]) -> Result<String, KeyError> {
     let mut text = cert_pem.to_owned();
     for letter in letters {
         let bytes = letter.to_bytes().map_err(KeyError::Crypto)?;

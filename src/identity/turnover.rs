@@ -89,7 +89,7 @@ fn certificate_is_of(dir: &Path, keys: &Keys) -> bool {
 /// # Errors
 /// [`KeyError`]; among them that there is one already.
 pub fn prepare(dir: &Path, current: &Keys, made: &Made, letter: &Letter) -> Result<Keys, KeyError> {
-    prepare_in(dir, current, made, letter, &mut Steps::ALL)
+    prepare_in(dir, current, made, letter, &mut Steps::all())
 }
 
 fn prepare_in(
@@ -121,7 +121,7 @@ fn prepare_in(
 /// # Errors
 /// [`KeyError`]; the node can start all the same, and goes on.
 pub fn complete(dir: &Path) -> Result<(), KeyError> {
-    complete_in(dir, &mut Steps::ALL)
+    complete_in(dir, &mut Steps::all())
 }
 
 fn complete_in(dir: &Path, steps: &mut Steps) -> Result<(), KeyError> {
@@ -155,7 +155,9 @@ struct Steps {
 }
 
 impl Steps {
-    const ALL: Steps = Steps { left: usize::MAX };
+    fn all() -> Steps {
+        Steps { left: usize::MAX }
+    }
 
     fn take(&mut self, step: impl FnOnce() -> Result<(), FileError>) -> Result<(), KeyError> {
         self.left = self.left.checked_sub(1).ok_or(KeyError::Crypto("stopped".to_owned()))?;

@@ -14,6 +14,7 @@ use crate::base::id::{AlertId, CheckId, NodeId};
 use crate::base::units::{HostPort, Span};
 pub use crate::config::diff::Edit as ItemEdit;
 use crate::config::{Alert, Channel, Check, Name, Peer, Target};
+use crate::identity::Succession;
 use crate::verdict::{Transition, Verdict};
 
 /// One command: who said it when, and what.
@@ -78,6 +79,13 @@ pub enum Body {
         /// What is due.
         due: Vec<Reminder>,
     },
+    /// A node has another key from now on.
+    RotateKey {
+        /// Both keys' word for it, of this config version and no other.
+        succession: Box<Succession>,
+        /// The certificate of the new key.
+        cert_pem: String,
+    },
 }
 
 /// What a test message is about.
@@ -130,7 +138,7 @@ pub enum Member {
 
 /// The names of all kinds that this build understands, as announced to peers.
 pub const KINDS: &[&str] =
-    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "test", "silence", "end_silence", "remind"];
+    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "test", "silence", "end_silence", "remind", "rotate_key"];
 
 impl Body {
     /// The name of the kind, one of [`KINDS`].
@@ -146,6 +154,7 @@ impl Body {
             Body::Silence { .. } => "silence",
             Body::EndSilence { .. } => "end_silence",
             Body::Remind { .. } => "remind",
+            Body::RotateKey { .. } => "rotate_key",
         }
     }
 
@@ -172,7 +181,8 @@ impl Body {
             | Body::HandEdit { .. }
             | Body::Test(_)
             | Body::Silence { .. }
-            | Body::EndSilence { .. } => true,
+            | Body::EndSilence { .. }
+            | Body::RotateKey { .. } => true,
             Body::Verdicts { .. } | Body::Delivered { .. } | Body::GaveUp { .. } | Body::Remind { .. } => {
                 false
             }

@@ -154,6 +154,10 @@ pub(super) struct Outbox {
 pub(super) enum Order {
     /// The cluster and its peers from now on.
     Peers(ClusterId, Arc<Trust>),
+    /// What this node shows in handshakes from now on.
+    Keys(Box<Keys>),
+    /// The cluster secret from now on.
+    Secret(Secret),
     /// The layer above found a peer to break the rules.
     Misbehaved(NodeId, String),
     /// A name was resolved, or not.
@@ -285,8 +289,8 @@ impl Links {
         Sent::Queued
     }
 
-    /// The cluster and whom to trust from now on. A peer that is gone, or has another key, is cut
-    /// off at once; new ones are dialled; another cluster id ends every connection, to begin anew.
+    /// The cluster and whom to trust from now on. A peer that is gone is cut off at once, and so is
+    /// every connection of one that has another key by now, unless it was made with that key; new ones are dialled; another cluster id ends every connection, to begin anew.
     /// The own node's entry is ignored.
     pub fn set_peers(&self, cluster: ClusterId, trust: Arc<Trust>) {
         let mut mailbox = self.shared.mailbox();
@@ -299,6 +303,16 @@ impl Links {
         mailbox.orders.push(Order::Peers(cluster, trust));
         drop(mailbox);
         self.shared.ring();
+    }
+
+    /// This node shows another key in handshakes from now on; connections that are up stay.
+    pub fn set_keys(&self, keys: Keys) {
+        self.shared.order(Order::Keys(Box::new(keys)));
+    }
+
+    /// Who wants to add this node must know another secret from now on.
+    pub fn set_secret(&self, secret: Secret) {
+        self.shared.order(Order::Secret(secret));
     }
 
     /// Cuts a peer off for a few seconds that broke a rule which only the caller knows, and counts

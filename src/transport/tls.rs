@@ -6,7 +6,8 @@
 //! * `AnyClientKeyIfProved` lets every key in, because a node that wants to join is not known
 //!   yet. The listener looks the key up in the trust store before it reads a byte of a message.
 //! * `PinnedServerKey` lets the one expected key pass and ends the handshake for every other,
-//!   before this node has shown its own certificate.
+//!   before this node has shown its own certificate. For a peer that key is the one of the
+//!   configuration, or one to which that one's letters lead (`identity::succession`).
 //! * `AnyServerKeyForOperator` lets every key pass, for the first step of an addition alone: a
 //!   person confirms the fingerprint before anything else is sent there.
 //!
@@ -30,8 +31,9 @@ use rustls::{
     Error, SignatureScheme, SupportedCipherSuite,
 };
 
+use crate::base::id::{ClusterId, NodeId};
 use crate::identity::secret::{EXPORTER_LABEL, EXPORTER_LENGTH, Session};
-use crate::identity::{Fingerprint, Keys, cert};
+use crate::identity::{Fingerprint, Keys, Letter, cert, succession};
 
 /// ALPN of a connection between peers.
 pub const PEERS: &[u8] = b"quptime/1";
@@ -70,6 +72,15 @@ pub struct Tls {
 pub enum Expect {
     /// This key.
     Key(Fingerprint),
+    /// This key of this peer, or one that it has named as its successor.
+    Peer {
+        /// In which cluster.
+        cluster: ClusterId,
+        /// Whose.
+        node: NodeId,
+        /// The key that is known.
+        key: Fingerprint,
+    },
     /// Any key, which the caller has confirmed by a person before sending anything.
     AskTheOperator,
 }
@@ -125,7 +136,11 @@ impl Tls {
         let algorithms = self.provider.signature_verification_algorithms;
         let verifier: Arc<dyn ServerCertVerifier> = match expect {
             Expect::Key(expected) => {
-                Arc::new(PinnedServerKey { algorithms, expected, shown: Arc::clone(&shown) })
+                Arc::new(PinnedServerKey { algorithms, expected, of: None, shown: Arc::clone(&shown) })
+            }
+            Expect::Peer { cluster, node, key } => {
+                let of = Some((cluster, node));
+                Arc::new(PinnedServerKey { algorithms, expected: key, of, shown: Arc::clone(&shown) })
             }
             Expect::AskTheOperator => {
                 Arc::new(AnyServerKeyForOperator { algorithms, shown: Arc::clone(&shown) })
@@ -167,6 +182,16 @@ impl Shown {
 pub fn other_end(connection: &Connection) -> Option<(Fingerprint, CertificateDer<'static>)> {
     let first = connection.peer_certificates()?.first()?;
     Some((cert::fingerprint(first).ok()?, first.clone().into_owned()))
+}
+
+/// The letters that the other end showed beside its certificate, at most as many as are looked at.
+#[must_use]
+pub fn letters(connection: &Connection) -> Vec<Letter> {
+    connection.peer_certificates().map(|shown| letters_in(shown.get(1..).unwrap_or_default())).unwrap_or_default()
+}
+
+fn letters_in(beside: &[CertificateDer<'_>]) -> Vec<Letter> {
+    beside.iter().take(succession::MOST).filter_map(|der| Letter::from_bytes(der)).collect()
 }
 
 /// The session that a join proof is tied to. `None` before the end of the handshake.
@@ -239,14 +264,14 @@ macro_rules! server_verifier {
             fn verify_server_cert(
                 &self,
                 end_entity: &CertificateDer<'_>,
-                _intermediates: &[CertificateDer<'_>],
+                beside: &[CertificateDer<'_>],
                 _server_name: &ServerName<'_>,
                 _ocsp_response: &[u8],
                 _now: UnixTime,
             ) -> Result<ServerCertVerified, Error> {
                 let key = key_of(end_entity)?;
                 self.shown.note(key);
-                self.judge(key).map(|()| ServerCertVerified::assertion())
+                self.judge(key, beside).map(|()| ServerCertVerified::assertion())
             }
 
             fn verify_tls12_signature(
@@ -279,12 +304,17 @@ macro_rules! server_verifier {
 struct PinnedServerKey {
     algorithms: WebPkiSupportedAlgorithms,
     expected: Fingerprint,
+    /// Whose it is, where its successors pass too.
+    of: Option<(ClusterId, NodeId)>,
     shown: Arc<Shown>,
 }
 
 impl PinnedServerKey {
-    fn judge(&self, key: Fingerprint) -> Result<(), Error> {
-        if key == self.expected {
+    fn judge(&self, key: Fingerprint, beside: &[CertificateDer<'_>]) -> Result<(), Error> {
+        let follows = |(cluster, node)| {
+            succession::leads(&letters_in(beside), cluster, node, self.expected, key)
+        };
+        if key == self.expected || self.of.is_some_and(follows) {
             Ok(())
         } else {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
@@ -302,7 +332,7 @@ struct AnyServerKeyForOperator {
 
 impl AnyServerKeyForOperator {
     #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // the shape of its stricter sibling
-    fn judge(&self, _key: Fingerprint) -> Result<(), Error> {
+    fn judge(&self, _key: Fingerprint, _beside: &[CertificateDer<'_>]) -> Result<(), Error> {
         Ok(())
     }
 }
