@@ -78,6 +78,11 @@ pub fn remove(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     ask::deed(session, said, Ask::NodeRemove { who: said.arg("node-id").to_owned() })
 }
 
+/// `qu node rotate-key`.
+pub fn rotate_key(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
+    ask::deed(session, said, Ask::RotateKey { kind: said.parse("key-type")? })
+}
+
 /// `qu node edit <node-id> --address H:P`.
 pub fn edit(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let Some(address) = said.parse("address")? else {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::base::id::{NodeId, RequestId};
 use crate::base::units::{HostPort, Span};
 use crate::config::{Channel, Name, Target};
-use crate::identity::Fingerprint;
+use crate::identity::{Fingerprint, KeyKind};
 use crate::state::command::Setting;
 use crate::view::{Filter, IncidentView, SilenceView, TrustView, View};
 
@@ -163,6 +163,11 @@ pub enum Ask {
         who: String,
         /// Its new address.
         address: HostPort,
+    },
+    /// The node that answers gets another key: [`Reply::Done`], with `node_id` and `fingerprint`.
+    RotateKey {
+        /// Of which kind; `None`: RSA.
+        kind: Option<KeyKind>,
     },
     /// This node's trust store: [`Reply::Trust`].
     TrustList,
@@ -326,6 +331,7 @@ impl Ask {
             Ask::NodeAdd { address, node, .. } => format!("add node {node} at {address}"),
             Ask::NodeRemove { who } => format!("remove node {who:?}"),
             Ask::NodeEdit { who, address } => format!("move node {who:?} to {address}"),
+            Ask::RotateKey { .. } => "rotate this node's key".to_owned(),
             Ask::TrustList => "list trust".to_owned(),
             Ask::TrustRemove { who } => format!("remove trust in {who:?}"),
             Ask::ClusterSet(setting) => format!("set {setting:?}"),
@@ -350,6 +356,8 @@ impl Ask {
             | Ask::IncidentShow { .. } => 5,
             // One attempt of a delivery, with a slow relay.
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => 60,
+            // Making an RSA key on a slow machine, and an election.
+            Ask::RotateKey { .. } => 60,
             // An election is waited out for 10 s, and the answer has to travel.
             _ => 12,
         })

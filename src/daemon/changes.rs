@@ -5,7 +5,6 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::core::Core;
-use super::gate;
 use super::requests::{Origin, Waiting};
 use crate::base::clock::{Mono, Wall};
 use crate::base::id::{NodeId, RequestId};
@@ -161,10 +160,7 @@ impl Core {
         if let Some(state) = &self.state {
             state.check(body).map_err(|e| e.to_string())?;
         }
-        let voters = self.node.status().membership.voters;
-        let others = voters.into_keys().filter(|v| *v != self.me);
-        let heard = |voter| self.peers.get(&voter).and_then(|known| known.hello.as_ref());
-        gate::understood(body.kind(), others, heard)
+        self.understood(body.kind())
     }
 
     /// The quorum core did not take it, or lost it with the role.

@@ -60,6 +60,8 @@ pub struct Outside {
     pub files: super::files::Inlet,
     /// What readers see.
     pub view: Arc<Published<View>>,
+    /// The keys of this node.
+    pub keys: Arc<super::keyring::KeyRing>,
     /// Until when a delivery may be begun, as monotonic nanoseconds.
     pub may_send_until: Arc<AtomicU64>,
     /// The service manager.
@@ -250,6 +252,8 @@ impl Core {
             Event::Store(event) => self.on_store(event),
             Event::Ask { request, reply } => self.on_ask(request, reply),
             Event::Propose { id, body, reply } => self.begin(id, body, reply),
+            Event::KeyBasis { reply } => self.on_key_basis(&reply),
+            Event::RotateKey { id, body, keys, reply } => self.on_rotate_key(id, body, keys, reply),
             Event::HandEdit { items, reply } => {
                 let id = self.new_request();
                 self.begin(id, crate::state::command::Body::HandEdit { items }, reply);

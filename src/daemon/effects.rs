@@ -69,6 +69,7 @@ impl Core {
             self.out.files.put(Arc::clone(cluster));
             self.peers.retain(|id, _| cluster.peers.contains_key(id));
         }
+        self.watch_own_key();
         self.inputs.push_back(Input::Timing(super::start::timing(&cluster.settings)));
         self.picture.config_changed();
     }

@@ -3,9 +3,11 @@
 use crossbeam_channel::Sender;
 
 use super::questions::Trial;
+use super::rotate::Basis;
 use crate::base::id::RequestId;
 use crate::config::diff::Edit;
 use crate::control::message::{Ask, Reply, Request};
+use crate::identity::Keys;
 use crate::state::command::Body;
 use crate::store;
 use crate::transport::join::Offer;
@@ -27,6 +29,22 @@ pub enum Event {
         id: RequestId,
         /// What.
         body: Body,
+        /// Room for one answer.
+        reply: Sender<Reply>,
+    },
+    /// Whether this node can have another key, and by which configuration.
+    KeyBasis {
+        /// Room for one answer.
+        reply: Sender<Result<Basis, Reply>>,
+    },
+    /// This node's next key, which is on disk, is to be shown and proposed.
+    RotateKey {
+        /// Applied once under this.
+        id: RequestId,
+        /// What.
+        body: Body,
+        /// The next key.
+        keys: Keys,
         /// Room for one answer.
         reply: Sender<Reply>,
     },

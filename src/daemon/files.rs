@@ -18,6 +18,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::event::Event;
+use super::keyring::Settler;
 use super::sight::{Replaced, Sight, Sighting};
 use crate::base::clock::{Clock, Mono};
 use crate::base::rng::Rng;
@@ -94,6 +95,8 @@ pub struct Files {
     outlet: Outlet,
     began: Mono,
     rng: Rng,
+    /// The key files follow the configuration too.
+    keys: Settler,
     sight: Sight,
     /// What was written last.
     ours: Option<Arc<Cluster>>,
@@ -129,6 +132,7 @@ impl Files {
         core: Sender<Event>,
         outlet: Outlet,
         seed: u64,
+        keys: Settler,
     ) -> Files {
         Files {
             sight: Sight::new(paths.cluster_yaml()),
@@ -139,6 +143,7 @@ impl Files {
             core,
             outlet,
             rng: Rng::new(seed),
+            keys,
             ours: None,
             history: History::default(),
             unreadable: false,
@@ -165,6 +170,7 @@ impl Files {
                 Err(RecvTimeoutError::Disconnected) => return self.write_last(),
             }
             self.take_in();
+            self.keys.settle();
             match self.judge() {
                 Judged::Later | Judged::Unreadable => continue,
                 Judged::Done | Judged::Nothing => {}
@@ -186,6 +192,7 @@ impl Files {
     fn take_in(&mut self) {
         for cluster in self.outlet.take() {
             self.history.push(Arc::clone(&cluster));
+            self.keys.heard(&cluster);
             self.waiting = Some(cluster);
         }
     }

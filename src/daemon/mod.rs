@@ -11,7 +11,7 @@
 //! | `probe` | schedule, every probe under way | configuration | `reports` 1024 (full: newest of each check waits) |
 //! | `deliver-*` | one destination each, while it has something to do | its queue (full: stays in the outbox) | `fates` 256 |
 //! | `control` and its connections | control socket | callers | `inbox`, with room for one answer |
-//! | `files` | `cluster.yaml`, `trust.yaml` | newest configuration (one place), the file itself | `inbox`: hand edits |
+//! | `files` | `cluster.yaml`, `trust.yaml`, `keys/` when the key changes | newest configuration (one place), the file itself | `inbox`: hand edits |
 //! | main | nothing | SIGTERM, SIGINT, SIGHUP; the end of any thread | `inbox`: stop |
 //!
 //! `inbox` is full when the core is busy for longer than a thousand events take; then connections,
@@ -30,6 +30,7 @@ mod event;
 mod files;
 mod gate;
 mod joining;
+mod keyring;
 mod lock;
 mod notify;
 mod owed;
@@ -39,13 +40,14 @@ mod published;
 mod questions;
 mod reports;
 mod requests;
+mod rotate;
 pub mod sandbox;
 mod sight;
 pub mod start;
 pub mod threads;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -55,6 +57,7 @@ use self::core::{Core, Inlets, Outside, Start};
 use self::event::Event;
 use self::files::{Files, Inlet};
 use self::joining::Joining;
+use self::keyring::Settler;
 use self::lock::DirLock;
 use self::notify::Notify;
 use self::published::Published;
@@ -72,7 +75,6 @@ use crate::state::command::KINDS;
 use crate::store;
 use crate::sys::poll::raise_descriptor_limit;
 use crate::sys::signal::{self, Signal};
-use crate::transport::tls::Tls;
 use crate::transport::{self, Links, Setup, listen};
 use crate::verdict::{Report, definition};
 
@@ -173,7 +175,7 @@ impl Life {
         let door = counter::Door { core: inbox.clone(), introduction: joining.introduction() };
         let setup = Setup {
             node: me,
-            keys: node.keys.clone(),
+            keys: node.keys.held().shown().clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kinds: KINDS.iter().map(|k| (*k).to_owned()).collect(),
             secret: Some(node.config.secret.clone()),
@@ -196,7 +198,8 @@ impl Life {
 
         let core_node = Node::new(me, found.timing, found.boot, clock.mono());
         let (inlet, outlet) = Inlet::new();
-        let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?);
+        let keys = Settler::new(Arc::clone(&node.keys), me, inbox.clone());
+        let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?, keys);
         // A node that has to catch up knows less than its files.
         if let Some(committed) = found.committed.as_ref().filter(|_| core_node.status().counts) {
             files.remember(committed);
@@ -219,6 +222,7 @@ impl Life {
                 desk: Arc::clone(&desk),
                 files: inlet,
                 view: Arc::clone(&view),
+                keys: Arc::clone(&node.keys),
                 may_send_until,
                 notify: Arc::clone(notify),
                 ending: Arc::clone(&ending),
@@ -232,11 +236,12 @@ impl Life {
             })
             .map_err(failed)?;
 
-        let tls = Tls::new(&node.keys).map_err(|e| text::chain(&e))?;
         let counter: Arc<dyn crate::control::server::Desk> = Arc::new(counter::Control {
             core: inbox.clone(),
             desk,
-            tls,
+            me,
+            keys: Arc::clone(&node.keys),
+            rotating: Mutex::default(),
             secret: node.config.secret.clone(),
             clock: Arc::clone(clock),
         });

@@ -110,6 +110,17 @@ this cluster's secret. Without a port, 9901.",
         run: node::remove,
     },
     Command {
+        path: &["node", "rotate-key"],
+        args: &[],
+        flags: &[&NEW_KEY_TYPE, &JSON],
+        short: "Give the node of this host another key",
+        long: "Makes a key pair, has the old key sign that the new one follows it, and commits that as a change of \
+the configuration. The NodeID stays, nothing is interrupted, and the old key opens no door afterwards. Needs a \
+quorum and nodes that all understand it.",
+        examples: &["qu node rotate-key", "qu node rotate-key --key-type ecdsa-p256"],
+        run: node::rotate_key,
+    },
+    Command {
         path: &["check", "add", "http"],
         args: &[NAMED, arg("url")],
         flags: &[&EXPECT, &BODY_MATCH, &INTERVAL, &TIMEOUT, &ALERTS, &SUPPRESS, &JSON],

@@ -54,6 +54,7 @@ pub(super) static KEY_TYPE: Flag = Flag {
     default: "rsa3072",
     ..PLAIN
 };
+pub(super) static NEW_KEY_TYPE: Flag = Flag { doc: "Kind of the new key", ..KEY_TYPE };
 pub(super) static LOG_LEVEL: Flag = Flag {
     name: "log-level",
     value: Value::Word(&["error", "warn", "info", "debug", "trace"]),
