@@ -158,8 +158,8 @@ impl Settler {
 mod tests {
     use super::*;
     use crate::base::id::ClusterId;
-    use crate::identity::keys::{self, KeyKind};
     use crate::identity::Succession;
+    use crate::identity::keys::{self, KeyKind};
 
     fn prepared(ring: &KeyRing) -> Result<Fingerprint, KeyError> {
         let made = keys::make(KeyKind::EcdsaP256)?;

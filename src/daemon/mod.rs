@@ -47,8 +47,8 @@ pub mod start;
 pub mod threads;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -199,7 +199,8 @@ impl Life {
         let core_node = Node::new(me, found.timing, found.boot, clock.mono());
         let (inlet, outlet) = Inlet::new();
         let keys = Settler::new(Arc::clone(&node.keys), me, inbox.clone());
-        let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?, keys);
+        let mut files =
+            Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?, keys);
         // A node that has to catch up knows less than its files.
         if let Some(committed) = found.committed.as_ref().filter(|_| core_node.status().counts) {
             files.remember(committed);

@@ -49,7 +49,9 @@ impl Core {
         let status = self.node.status();
         let Some(cluster) = self.cluster().filter(|_| status.quorum) else { return Err(self.no_quorum()) };
         let Some(peer) = cluster.peers.get(&self.me) else {
-            return Err(Reply::refused("this node is not a peer of its cluster: nobody would learn the new key"));
+            return Err(Reply::refused(
+                "this node is not a peer of its cluster: nobody would learn the new key",
+            ));
         };
         self.understood("rotate_key").map_err(Reply::refused)?;
         Ok(Basis { cluster: cluster.id, version: cluster.version, key: peer.fingerprint })
@@ -124,10 +126,8 @@ impl Control {
         let mut id = id;
         for _ in 0..TRIES {
             let succession = self.agreed(&basis, &current, &next)?;
-            let body = Body::RotateKey {
-                succession: Box::new(succession),
-                cert_pem: next.cert_pem().to_owned(),
-            };
+            let body =
+                Body::RotateKey { succession: Box::new(succession), cert_pem: next.cert_pem().to_owned() };
             let refusal = match self.propose_key(id, body, &next) {
                 Reply::Done(done) => return Ok(self.rotated(&next, done.version, resumed)),
                 Reply::Refused { text } => text,
@@ -139,9 +139,11 @@ impl Control {
                 return Ok(self.rotated(&next, Some(newer.version), resumed));
             }
             basis = newer;
-            id = RequestId::from_random(crate::identity::random().map_err(|e| Reply::refused(e.to_string()))?);
+            id =
+                RequestId::from_random(crate::identity::random().map_err(|e| Reply::refused(e.to_string()))?);
         }
-        let text = "the configuration changed each time that the new key was announced: ask again in a moment";
+        let text =
+            "the configuration changed each time that the new key was announced: ask again in a moment";
         Err(waits(Reply::TryAgain { text: text.to_owned() }))
     }
 

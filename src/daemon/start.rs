@@ -253,7 +253,9 @@ fn finish_rotation(cluster: &Cluster, node: &Node) {
     let Some(peer) = cluster.peers.get(&node.config.node_id) else { return };
     match node.keys.settle(peer.fingerprint) {
         Ok(false) => {}
-        Ok(true) => log!(Info, "keys", "the key of this node is another one now", fingerprint = peer.fingerprint),
+        Ok(true) => {
+            log!(Info, "keys", "the key of this node is another one now", fingerprint = peer.fingerprint)
+        }
         Err(e) => log!(Error, "keys", "the files of the new key are behind", why = text::chain(&e)),
     }
 }

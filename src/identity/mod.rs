@@ -12,8 +12,8 @@ pub mod keys;
 pub mod pem;
 pub mod secret;
 pub mod succession;
-pub mod turnover;
 pub mod trust;
+pub mod turnover;
 
 pub use fingerprint::Fingerprint;
 pub use keys::{KeyKind, Keys};

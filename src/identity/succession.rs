@@ -240,7 +240,13 @@ impl Letter {
 /// Whether these letters lead from one key of a node to another. Nothing is verified before a
 /// letter fits, so a stranger can have [`MOST`] signatures looked at, and no more.
 #[must_use]
-pub fn leads(letters: &[Letter], cluster: ClusterId, node: NodeId, from: Fingerprint, to: Fingerprint) -> bool {
+pub fn leads(
+    letters: &[Letter],
+    cluster: ClusterId,
+    node: NodeId,
+    from: Fingerprint,
+    to: Fingerprint,
+) -> bool {
     let mut at = from;
     for _ in 0..MOST {
         let fits = |l: &&Letter| l.cluster == cluster && l.node == node && l.old() == at;
@@ -281,7 +287,10 @@ mod tests {
         for (old, new) in [(&rsa, &ec), (&ec, &rsa)] {
             let agreed = Succession::agreed(cluster, node, 7, old, new).unwrap();
             assert!(agreed.is_agreed());
-            assert_eq!((agreed.letter.old(), agreed.letter.new_key()), (old.fingerprint(), new.fingerprint()));
+            assert_eq!(
+                (agreed.letter.old(), agreed.letter.new_key()),
+                (old.fingerprint(), new.fingerprint())
+            );
             let text = serde_json::to_string(&agreed).unwrap();
             assert_eq!(serde_json::from_str::<Succession>(&text).unwrap(), agreed);
             let bytes = agreed.letter.to_bytes().unwrap();
@@ -346,7 +355,9 @@ mod tests {
             assert_eq!(Letter::from_bytes(bad), None);
         }
         let text = String::from_utf8(whole).unwrap();
-        for (from, to) in [("\"old\":\"30", "\"old\":\"3"), ("\"old\":\"30", "\"old\":\"3G"), ("{", "{\"x\":1,")] {
+        for (from, to) in
+            [("\"old\":\"30", "\"old\":\"3"), ("\"old\":\"30", "\"old\":\"3G"), ("{", "{\"x\":1,")]
+        {
             assert_eq!(Letter::from_bytes(text.replacen(from, to, 1).as_bytes()), None, "{from} {to}");
         }
     }

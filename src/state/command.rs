@@ -137,8 +137,18 @@ pub enum Member {
 }
 
 /// The names of all kinds that this build understands, as announced to peers.
-pub const KINDS: &[&str] =
-    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "test", "silence", "end_silence", "remind", "rotate_key"];
+pub const KINDS: &[&str] = &[
+    "change",
+    "hand_edit",
+    "verdicts",
+    "delivered",
+    "gave_up",
+    "test",
+    "silence",
+    "end_silence",
+    "remind",
+    "rotate_key",
+];
 
 impl Body {
     /// The name of the kind, one of [`KINDS`].

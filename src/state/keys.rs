@@ -21,9 +21,8 @@ const LONGEST: usize = 16 * 1024;
 /// have signed for; then they can sign anew.
 pub fn plan(old: &Cluster, succession: &Succession, cert_pem: &str) -> Result<(Cluster, What), Refused> {
     let letter = &succession.letter;
-    let refuse = |why: &str| {
-        Err(Refused::Rule(format!("the new key of {} is refused: {why}", letter.node.short())))
-    };
+    let refuse =
+        |why: &str| Err(Refused::Rule(format!("the new key of {} is refused: {why}", letter.node.short())));
     if letter.cluster != old.id {
         return refuse("it was signed for another cluster");
     }
@@ -47,11 +46,8 @@ pub fn plan(old: &Cluster, succession: &Succession, cert_pem: &str) -> Result<(C
     }
     let peer = Peer { fingerprint: letter.new_key(), cert_pem: cert_pem.to_owned(), ..peer.clone() };
     peer_rules(old, &peer)?;
-    let what = What::Changed {
-        item: Item::Peer,
-        id: peer.node_id.to_string(),
-        name: peer.fingerprint.to_string(),
-    };
+    let what =
+        What::Changed { item: Item::Peer, id: peer.node_id.to_string(), name: peer.fingerprint.to_string() };
     let mut new = old.clone();
     new.peers.insert(peer.node_id, peer);
     Ok((new, what))

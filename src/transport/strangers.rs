@@ -232,7 +232,8 @@ impl Runner {
         let (key, _) = tls::other_end(wire.tls())?;
         self.trust.who(&key).or_else(|| {
             let letters = tls::letters(wire.tls());
-            let known = letters.iter().find_map(|l| self.trust.get(l.node).filter(|k| k.fingerprint == l.old()))?;
+            let known =
+                letters.iter().find_map(|l| self.trust.get(l.node).filter(|k| k.fingerprint == l.old()))?;
             let leads = succession::leads(&letters, self.cluster, known.node_id, known.fingerprint, key);
             leads.then_some(known.node_id)
         })

@@ -187,7 +187,10 @@ pub fn other_end(connection: &Connection) -> Option<(Fingerprint, CertificateDer
 /// The letters that the other end showed beside its certificate, at most as many as are looked at.
 #[must_use]
 pub fn letters(connection: &Connection) -> Vec<Letter> {
-    connection.peer_certificates().map(|shown| letters_in(shown.get(1..).unwrap_or_default())).unwrap_or_default()
+    connection
+        .peer_certificates()
+        .map(|shown| letters_in(shown.get(1..).unwrap_or_default()))
+        .unwrap_or_default()
 }
 
 fn letters_in(beside: &[CertificateDer<'_>]) -> Vec<Letter> {
@@ -311,9 +314,8 @@ struct PinnedServerKey {
 
 impl PinnedServerKey {
     fn judge(&self, key: Fingerprint, beside: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let follows = |(cluster, node)| {
-            succession::leads(&letters_in(beside), cluster, node, self.expected, key)
-        };
+        let follows =
+            |(cluster, node)| succession::leads(&letters_in(beside), cluster, node, self.expected, key);
         if key == self.expected || self.of.is_some_and(follows) {
             Ok(())
         } else {

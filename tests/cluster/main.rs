@@ -8,6 +8,7 @@ mod alerts;
 mod edits;
 mod endings;
 mod joining;
+mod keys;
 mod refusals;
 mod sandbox;
 mod storm;

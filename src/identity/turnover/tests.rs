@@ -66,7 +66,9 @@ fn prepared(dir: &Dir) -> (Fingerprint, Fingerprint) {
 }
 
 fn plain() -> Vec<(String, u32)> {
-    [("cert.pem", 0o644), ("private.pem", 0o600), ("public.pem", 0o644)].map(|(n, m)| (n.to_owned(), m)).into()
+    [("cert.pem", 0o644), ("private.pem", 0o600), ("public.pem", 0o644)]
+        .map(|(n, m)| (n.to_owned(), m))
+        .into()
 }
 
 #[test]
@@ -146,7 +148,10 @@ fn letters_are_carried_along_and_the_oldest_go() {
     assert_eq!(keys.certified().cert.len(), 1 + MOST);
     let last = keys.fingerprint();
     let leads_from = |n: usize| leads(keys.letters(), cluster, node, prints[n], last);
-    assert_eq!((0..prints.len()).map(leads_from).collect::<Vec<_>>(), [false, false, true, true, true, true, false]);
+    assert_eq!(
+        (0..prints.len()).map(leads_from).collect::<Vec<_>>(),
+        [false, false, true, true, true, true, false]
+    );
     // What goes into the configuration is the certificate alone.
     assert!(!keys.cert_pem().contains('{'), "{}", keys.cert_pem());
     assert_eq!(cert::fingerprint_of_pem(keys.cert_pem()).unwrap(), last);
@@ -164,7 +169,11 @@ fn a_next_key_is_never_replaced_and_a_damaged_one_is_told() {
     let found = dir.open();
     assert_eq!(found.current.fingerprint(), old);
     assert!(found.next.is_none());
-    assert!(found.warnings.len() == 1 && found.warnings[0].contains("next/private.pem"), "{:?}", found.warnings);
+    assert!(
+        found.warnings.len() == 1 && found.warnings[0].contains("next/private.pem"),
+        "{:?}",
+        found.warnings
+    );
     assert!(dir.0.join("next/private.pem").exists(), "left for whoever can mend it");
 }
 
