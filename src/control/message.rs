@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::base::id::{NodeId, RequestId};
 use crate::base::units::{HostPort, Span};
-use crate::config::{Channel, Name, Target};
+use crate::config::{Channel, Name, Secret, Target};
 use crate::identity::{Fingerprint, KeyKind};
 use crate::state::command::Setting;
 use crate::view::{Filter, IncidentView, SilenceView, TrustView, View};
@@ -163,6 +163,12 @@ pub enum Ask {
         who: String,
         /// Its new address.
         address: HostPort,
+    },
+    /// Every node gets another cluster secret: [`Reply::Done`] without a version, with `secret`
+    /// when it was made here.
+    RotateSecret {
+        /// Which; `None`: one is made.
+        secret: Option<Secret>,
     },
     /// The node that answers gets another key: [`Reply::Done`], with `node_id` and `fingerprint`.
     RotateKey {
@@ -331,6 +337,7 @@ impl Ask {
             Ask::NodeAdd { address, node, .. } => format!("add node {node} at {address}"),
             Ask::NodeRemove { who } => format!("remove node {who:?}"),
             Ask::NodeEdit { who, address } => format!("move node {who:?} to {address}"),
+            Ask::RotateSecret { .. } => "rotate the cluster secret".to_owned(),
             Ask::RotateKey { .. } => "rotate this node's key".to_owned(),
             Ask::TrustList => "list trust".to_owned(),
             Ask::TrustRemove { who } => format!("remove trust in {who:?}"),
@@ -357,7 +364,7 @@ impl Ask {
             // One attempt of a delivery, with a slow relay.
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => 60,
             // Making an RSA key on a slow machine, and an election.
-            Ask::RotateKey { .. } => 60,
+            Ask::RotateKey { .. } | Ask::RotateSecret { .. } => 60,
             // An election is waited out for 10 s, and the answer has to travel.
             _ => 12,
         })
@@ -385,7 +392,6 @@ fn switched(on: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
 
     #[test]
     fn questions_and_answers_survive_their_json() {

@@ -173,6 +173,7 @@ impl Core {
             transport::Event::Up { peer, .. } => {
                 log!(Info, "link", "connected", peer = peer);
                 self.introduce(peer);
+                self.compare_secrets(peer);
                 self.picture.peers_changed();
             }
             transport::Event::Down { peer, why } => {
@@ -190,11 +191,19 @@ impl Core {
             PeerMessage::Quorum(message) => self.drive(Input::Received { from: peer, message }),
             PeerMessage::Reports(reports) => self.on_reports(peer, &reports),
             PeerMessage::Propose { request, body, at } => self.on_propose(peer, request, body, at),
-            PeerMessage::Answer { request, outcome } => self.on_answer(request, outcome),
+            PeerMessage::Answer { request, outcome } => {
+                if !self.on_round_answer(peer, request, &outcome) {
+                    self.on_answer(request, outcome);
+                }
+            }
             PeerMessage::Peers { version, peers } => self.on_introduced(version, &peers),
             // Read by the link itself.
             PeerMessage::Hello(_) | PeerMessage::Bye(_) => {}
-            PeerMessage::Ask { request, what } => self.on_how_far(peer, request, &what),
+            PeerMessage::Ask { request, what } => {
+                if !self.on_word(peer, request, &what) {
+                    self.on_how_far(peer, request, &what);
+                }
+            }
         }
     }
 }

@@ -9,10 +9,11 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::event::Event;
 use super::keyring::KeyRing;
+use super::secrets::Secrets;
 use crate::base::clock::Clock;
 use crate::base::id::{NodeId, RequestId};
 use crate::base::units::HostPort;
-use crate::config::{Peer, Secret};
+use crate::config::Peer;
 use crate::control::message::{Ask, Done, Reply, Request};
 use crate::control::server::{Caller, Desk as Counter};
 use crate::deliver::Desk;
@@ -40,7 +41,7 @@ pub struct Control {
     /// Held while the key or the secret is rotated.
     pub rotating: Mutex<()>,
     /// What both sides must know.
-    pub secret: Secret,
+    pub secrets: Arc<Secrets>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -59,6 +60,7 @@ impl Counter for Control {
     fn ask(&self, _who: &Caller, request: Request) -> Reply {
         match &request.ask {
             Ask::NodeProbe { address } => self.meet(address),
+            Ask::RotateSecret { secret } => self.rotate_secret(secret.clone()),
             Ask::RotateKey { kind } => self.rotate_key(request.id, *kind),
             Ask::NodeAdd { address, node, fingerprint } => self.add(request.id, address, *node, *fingerprint),
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => self.test(&request.ask),
@@ -109,7 +111,7 @@ impl Control {
             Ok(tls) => tls,
             Err(reply) => return reply,
         };
-        let met = match asker::ask(&tls, self.clock.as_ref(), address, key, &self.secret, offer) {
+        let met = match asker::ask(&tls, self.clock.as_ref(), address, key, &self.secrets.get(), offer) {
             Ok(met) => met,
             Err(e) => return Reply::refused(e.to_string()),
         };

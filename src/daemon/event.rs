@@ -4,7 +4,8 @@ use crossbeam_channel::Sender;
 
 use super::questions::Trial;
 use super::rotate::Basis;
-use crate::base::id::RequestId;
+use super::secrets::{Answers, Word};
+use crate::base::id::{NodeId, RequestId};
 use crate::config::diff::Edit;
 use crate::control::message::{Ask, Reply, Request};
 use crate::identity::Keys;
@@ -31,6 +32,20 @@ pub enum Event {
         body: Body,
         /// Room for one answer.
         reply: Sender<Reply>,
+    },
+    /// A question about the cluster secret to every other peer.
+    AskAll {
+        /// What.
+        word: Word,
+        /// Room for what came of it.
+        reply: Sender<Answers>,
+    },
+    /// This node was given another cluster secret and wrote it down, or could not.
+    SecretTaken {
+        /// Which peer waits for an answer, if any.
+        from: Option<(NodeId, RequestId)>,
+        /// A sentence, when it could not.
+        result: Result<(), String>,
     },
     /// Whether this node can have another key, and by which configuration.
     KeyBasis {

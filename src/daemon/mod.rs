@@ -42,6 +42,7 @@ mod reports;
 mod requests;
 mod rotate;
 pub mod sandbox;
+mod secrets;
 mod sight;
 pub mod start;
 pub mod threads;
@@ -61,6 +62,7 @@ use self::keyring::Settler;
 use self::lock::DirLock;
 use self::notify::Notify;
 use self::published::Published;
+use self::secrets::Secrets;
 use self::threads::Threads;
 use crate::base::clock::{Clock, Mono, RealClock};
 use crate::base::text;
@@ -196,6 +198,8 @@ impl Life {
         let prober = Prober::start(ProbeConfig::system(definition, seed()?), Arc::clone(clock), reports_in)
             .map_err(|e| format!("start the probes: {e}"))?;
 
+        let overridden = secrets::overridden(&options.overrides);
+        let secrets = Arc::new(Secrets::new(paths, node.config.secret.clone(), overridden));
         let core_node = Node::new(me, found.timing, found.boot, clock.mono());
         let (inlet, outlet) = Inlet::new();
         let keys = Settler::new(Arc::clone(&node.keys), me, inbox.clone());
@@ -224,6 +228,8 @@ impl Life {
                 files: inlet,
                 view: Arc::clone(&view),
                 keys: Arc::clone(&node.keys),
+                secrets: Arc::clone(&secrets),
+                core: inbox.clone(),
                 may_send_until,
                 notify: Arc::clone(notify),
                 ending: Arc::clone(&ending),
@@ -243,7 +249,7 @@ impl Life {
             me,
             keys: Arc::clone(&node.keys),
             rotating: Mutex::default(),
-            secret: node.config.secret.clone(),
+            secrets: Arc::clone(&secrets),
             clock: Arc::clone(clock),
         });
         let picture: Picture = Arc::new(move || view.get());

@@ -408,6 +408,16 @@ needed.",
         run: cluster::show,
     },
     Command {
+        path: &["cluster", "rotate-secret"],
+        args: &[],
+        flags: &[&NEW_SECRET_FILE, &JSON],
+        short: "Give all nodes another cluster secret",
+        long: "Makes a secret, or takes the one given, and has every node write it into its node.yaml; prints the \
+one it made. All nodes must be there and able to take it, else nothing changes. The old one adds no node any more.",
+        examples: &["qu cluster rotate-secret"],
+        run: cluster::rotate_secret,
+    },
+    Command {
         path: &["cluster", "set"],
         args: &[arg("setting"), arg("value")],
         flags: &[&JSON],

@@ -47,6 +47,8 @@ pub(super) static SECRET: Flag = text(
 );
 pub(super) static SECRET_FILE: Flag =
     file("secret-file", "Read the cluster secret from a file (- is standard input)");
+pub(super) static NEW_SECRET_FILE: Flag =
+    file("secret-file", "Read the new cluster secret from a file (- is standard input)");
 pub(super) static KEY_TYPE: Flag = Flag {
     name: "key-type",
     value: Value::Word(&["rsa3072", "ecdsa-p256"]),
