@@ -70,7 +70,12 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     };
     let head = ["NODE_ID", "ADVERTISE", "LIVE", "LAST_SEEN", "ROLE", "VERSION", "CLOCK", "FINGERPRINT"];
     let rows: Vec<_> = view.peers.iter().map(row).collect();
-    session.print(&text::table(&head, &rows))
+    let troubles = view.peers.iter().filter_map(|p| Some((p, p.trouble.as_ref()?)));
+    let lines: Vec<String> = troubles
+        .map(|(p, why)| format!("{} cannot be dialled at {}: {}\n", p.node_id, p.advertise, show::safe(why)))
+        .collect();
+    let below = if lines.is_empty() { String::new() } else { format!("\n{}", lines.concat()) };
+    session.print(&format!("{}{below}", text::table(&head, &rows)))
 }
 
 /// `qu node remove <node-id>`.

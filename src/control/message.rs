@@ -177,8 +177,8 @@ pub enum Ask {
     },
     /// This node's trust store: [`Reply::Trust`].
     TrustList,
-    /// An entry of this node's trust store goes: [`Reply::Done`] without a version. One that
-    /// belongs to a peer of the configuration is refused: `qu node remove` is the way.
+    /// A peer is trusted no more, which is the same as [`Ask::NodeRemove`], since every node's trust
+    /// store follows the configuration: [`Reply::Done`].
     TrustRemove {
         /// Which.
         who: String,

@@ -206,6 +206,12 @@ impl Core {
             AnswerOutcome::Done(value) => {
                 w.next_try = Mono::FAR;
                 w.confirmed = serde_json::from_value::<Done>(value).ok().map(Reply::Done);
+                // But a node that is removed by it will never apply it.
+                if w.body.member() == Some(Member::Remove(self.me))
+                    && let Some(reply) = w.confirmed.take()
+                {
+                    self.finish(id, reply);
+                }
             }
             AnswerOutcome::Refused(text) => self.finish(id, Reply::refused(text)),
             AnswerOutcome::NotMaster(_) | AnswerOutcome::NotReady => w.next_try = now + AGAIN,
@@ -225,10 +231,22 @@ impl Core {
         if let Some(checks) = request.and_then(|id| self.proposed.remove(&id)) {
             checks.into_iter().for_each(|check| self.tally.clear(check));
         }
-        self.carry_out_effects(command, &applied.effects);
-        if let Some(id) = request.filter(|id| self.requests.has(*id)) {
+        let waiting = request.filter(|id| self.requests.has(*id));
+        // A node that had itself removed hears nothing more once that is carried out.
+        let first = waiting.filter(|id| self.waits_outside(*id, command));
+        if let Some(id) = first {
             self.settle(id, &applied.result);
         }
+        self.carry_out_effects(command, &applied.effects);
+        if let Some(id) = waiting.filter(|_| first.is_none()) {
+            self.settle(id, &applied.result);
+        }
+    }
+
+    /// Whether the one who waits for this command is removed by it.
+    fn waits_outside(&mut self, id: RequestId, command: Option<&Command>) -> bool {
+        let Some(Member::Remove(gone)) = command.and_then(|c| c.body.member()) else { return false };
+        self.requests.get_mut(id).is_some_and(|w| matches!(w.origin, Origin::Peer(peer) if peer == gone))
     }
 
     /// The result of a change is known.

@@ -98,6 +98,8 @@ pub struct Core {
     pub(super) doubts: Vec<super::doubts::Doubt>,
     /// Questions to all peers.
     pub(super) rounds: BTreeMap<RequestId, super::secrets::Round>,
+    /// Most peers refuse this node's key.
+    pub(super) put_out: bool,
     /// Whose cluster secret is another one.
     pub(super) odd_secrets: BTreeSet<NodeId>,
     /// Verdicts proposed by this master, by request.
@@ -172,6 +174,7 @@ impl Core {
             requests: Requests::default(),
             doubts: Vec::new(),
             rounds: BTreeMap::new(),
+            put_out: false,
             odd_secrets: BTreeSet::new(),
             proposed: BTreeMap::new(),
             outgoing: Outgoing::default(),

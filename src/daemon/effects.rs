@@ -70,6 +70,7 @@ impl Core {
             self.peers.retain(|id, _| cluster.peers.contains_key(id));
         }
         self.watch_own_key();
+        self.watch_own_address();
         self.inputs.push_back(Input::Timing(super::start::timing(&cluster.settings)));
         self.picture.config_changed();
     }

@@ -44,6 +44,7 @@ mod rotate;
 pub mod sandbox;
 mod secrets;
 mod sight;
+mod standing;
 pub mod start;
 pub mod threads;
 

@@ -178,6 +178,7 @@ impl Core {
         let now = self.clock.mono();
         self.refresh_checks(now);
         self.refresh_alerts();
+        self.watch_standing();
         let view = self.compose(now);
         self.out.view.set(view);
         self.picture.published = now;
@@ -276,6 +277,7 @@ impl Core {
     fn compose(&self, now: Mono) -> View {
         let status = self.node.status();
         let wall = self.clock.wall();
+        let troubles = self.out.links.troubles();
         let nobody = super::start::nobody(self.joining.cluster);
         let cluster: &Cluster = self.cluster().map_or(&nobody, |c| c);
         let live = status.membership.voters.keys().filter(|v| status.live.contains(v)).count();
@@ -300,7 +302,9 @@ impl Core {
             updated_at: cluster.updated_at,
             updated_by: cluster.updated_by,
             settings: cluster.settings,
-            peers: Arc::new(cluster.peers.values().map(|p| self.show_peer(p, &status, wall)).collect()),
+            peers: Arc::new(
+                cluster.peers.values().map(|p| self.show_peer(p, &status, wall, &troubles)).collect(),
+            ),
             checks: Arc::new(
                 self.picture.order.iter().filter_map(|id| self.picture.checks.get(id).cloned()).collect(),
             ),
@@ -316,7 +320,13 @@ impl Core {
         (!self.is_stopping() && !left.is_zero()).then(|| u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn show_peer(&self, peer: &crate::config::Peer, status: &Status, wall: Wall) -> PeerView {
+    fn show_peer(
+        &self,
+        peer: &crate::config::Peer,
+        status: &Status,
+        wall: Wall,
+        troubles: &BTreeMap<NodeId, String>,
+    ) -> PeerView {
         let me = peer.node_id == self.me;
         let known = self.peers.get(&peer.node_id).cloned().unwrap_or_default();
         PeerView {
@@ -334,6 +344,7 @@ impl Core {
             },
             clock_offset_ms: if me { Some(0) } else { known.offset_ms },
             hears: self.hears(peer.node_id, status),
+            trouble: troubles.get(&peer.node_id).cloned(),
         }
     }
 

@@ -131,9 +131,10 @@ impl Answers {
     /// Who did not say yes, and why.
     fn missing(&self) -> String {
         let silent = self.silent.iter().map(|node| format!("{} (no answer)", node.short()));
-        let refused = self.refused.iter().map(|(node, why)| {
-            format!("{} ({})", node.short(), text::harmless(&text::shorten(why, 300)))
-        });
+        let refused = self
+            .refused
+            .iter()
+            .map(|(node, why)| format!("{} ({})", node.short(), text::harmless(&text::shorten(why, 300))));
         silent.chain(refused).collect::<Vec<_>>().join(", ")
     }
 }
@@ -233,7 +234,8 @@ impl Core {
 
     /// Says who has another secret.
     fn note_secrets(&mut self) {
-        let peers: Vec<NodeId> = self.cluster().map(|c| c.peers.keys().copied().collect()).unwrap_or_default();
+        let peers: Vec<NodeId> =
+            self.cluster().map(|c| c.peers.keys().copied().collect()).unwrap_or_default();
         self.odd_secrets.retain(|p| peers.contains(p));
         let names: Vec<String> = self.odd_secrets.iter().map(|p| p.short()).collect();
         let text = (!names.is_empty()).then(|| {

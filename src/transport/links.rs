@@ -146,6 +146,8 @@ pub enum Sent {
 pub(super) struct Outbox {
     queue: VecDeque<PeerMessage>,
     up: bool,
+    /// It is no peer any more; what waits goes out before the good-bye, and nothing is added.
+    closing: bool,
     dropped: u64,
     unsent: u64,
 }
@@ -201,6 +203,11 @@ impl Shared {
     /// The thread has heard; what is ordered from now on rings again.
     pub(super) fn heard(&self) {
         self.rung.store(false, Ordering::Release);
+    }
+
+    /// Forgets the outboxes of those who are no peers any more.
+    pub(super) fn close_outboxes(&self, is_linked: impl Fn(NodeId) -> bool) {
+        self.mailbox().outboxes.retain(|peer, outbox| !outbox.closing || is_linked(*peer));
     }
 
     pub(super) fn order(&self, order: Order) {
@@ -274,7 +281,8 @@ impl Links {
     /// Queues a message. Never blocks.
     pub fn send(&self, to: NodeId, message: PeerMessage) -> Sent {
         let mut mailbox = self.shared.mailbox();
-        let Some(outbox) = mailbox.outboxes.get_mut(&to) else { return Sent::NoPeer };
+        let outbox = mailbox.outboxes.get_mut(&to).filter(|o| !o.closing);
+        let Some(outbox) = outbox else { return Sent::NoPeer };
         if !outbox.up {
             outbox.unsent += 1;
             return Sent::NoLink;
@@ -295,7 +303,9 @@ impl Links {
     pub fn set_peers(&self, cluster: ClusterId, trust: Arc<Trust>) {
         let mut mailbox = self.shared.mailbox();
         let own = self.shared.own;
-        mailbox.outboxes.retain(|peer, _| trust.get(*peer).is_some() && *peer != own);
+        for (peer, outbox) in &mut mailbox.outboxes {
+            outbox.closing = trust.get(*peer).is_none() || *peer == own;
+        }
         for known in trust.nodes().filter(|k| k.node_id != own) {
             mailbox.outboxes.entry(known.node_id).or_default();
         }
@@ -334,6 +344,19 @@ impl Links {
             stats
         };
         mailbox.stats.values().map(with_counts).collect()
+    }
+
+    /// Peers that refuse this node's key.
+    #[must_use]
+    pub fn refusing(&self) -> Vec<NodeId> {
+        self.shared.mailbox().stats.values().filter(|s| s.refuses).map(|s| s.peer).collect()
+    }
+
+    /// Why peers cannot be dialled just now, those that can be left out.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<NodeId, String> {
+        let mailbox = self.shared.mailbox();
+        mailbox.stats.values().filter_map(|s| Some((s.peer, s.trouble.clone()?))).collect()
     }
 
     /// About strangers.

@@ -110,6 +110,7 @@ impl Runner {
         let generation = conn.generation;
         let remote = conn.remote;
         link.stats.hello = Some(hello.clone());
+        link.stats.refuses = false;
         if side == Side::Dialled {
             link.stats.trouble = None;
         }
@@ -139,6 +140,7 @@ impl Runner {
         let Some(link) = self.links.get_mut(&node) else { return };
         link.count();
         let Some(conn) = link.conn(side).take() else { return };
+        link.stats.refuses |= why == Why::Said(Bye::Untrusted);
         if side == Side::Dialled {
             link.not_before = now + pause;
         }
@@ -192,8 +194,10 @@ impl Runner {
         }
     }
 
-    /// No peer any more: nothing more is heard from it or said to it but good-bye.
+    /// No peer any more: nothing more is heard from it, or said to it but what was said before (the
+    /// answer to a node that had itself removed) and good-bye.
     pub(super) fn cut_off(&mut self, node: NodeId, now: Mono) {
+        self.pump_one(node, now);
         for side in [Side::Dialled, Side::Accepted] {
             self.lose(node, side, Why::Removed, Some(Bye::Untrusted), now);
         }

@@ -440,6 +440,7 @@ impl Runner {
             }
         }
         let links = &self.links;
+        self.shared.close_outboxes(|node| links.contains_key(&node));
         self.shared.mailbox().stats.retain(|node, _| links.contains_key(node));
         self.refresh_sources();
     }

@@ -218,6 +218,7 @@ fn a_rotation_that_cannot_be_is_refused_and_leaves_nothing() {
     fs::remove_dir_all(&dir).expect("removed");
     fs::rename(&old, &dir).expect("renamed");
     cluster.nodes[other].start();
-    let told = |v: &Value| v["notes"].to_string().contains("not in its keys directory");
-    cluster.nodes[other].sees("it says what is wrong", told);
+    let told = |v: &Value| v["notes"].to_string().contains("refuse this node's key");
+    let view = cluster.nodes[other].sees("it says what is wrong", told);
+    assert!(view["notes"].to_string().contains("put its newest keys/ back"), "{view}");
 }

@@ -11,6 +11,8 @@ mod joining;
 mod keys;
 mod refusals;
 mod sandbox;
+mod secret;
+mod standing;
 mod storm;
 mod support;
 mod verdicts;
