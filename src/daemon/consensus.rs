@@ -187,6 +187,14 @@ impl Core {
     }
 
     fn on_message(&mut self, peer: NodeId, message: PeerMessage) {
+        if !self.may_say(peer, &message) {
+            return log!(
+                Debug,
+                "link",
+                "not heard: it is no member by the committed configuration",
+                peer = peer
+            );
+        }
         match message {
             PeerMessage::Quorum(message) => self.drive(Input::Received { from: peer, message }),
             PeerMessage::Reports(reports) => self.on_reports(peer, &reports),
@@ -196,7 +204,7 @@ impl Core {
                     self.on_answer(request, outcome);
                 }
             }
-            PeerMessage::Peers { version, peers } => self.on_introduced(version, &peers),
+            PeerMessage::Peers { version, peers } => self.on_introduced(peer, version, &peers),
             // Read by the link itself.
             PeerMessage::Hello(_) | PeerMessage::Bye(_) => {}
             PeerMessage::Ask { request, what } => {

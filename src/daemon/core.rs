@@ -28,7 +28,7 @@ use crate::base::id::{CheckId, NodeId, RequestId};
 use crate::base::rng::Rng;
 use crate::config::Cluster;
 use crate::deliver::{DeliveryOutcome, Desk};
-use crate::identity::{Known, Trust};
+use crate::identity::Trust;
 use crate::log;
 use crate::probe::Prober;
 use crate::quorum::Node;
@@ -115,7 +115,7 @@ pub struct Core {
     /// Whom this node knew at its start; until it counts among the members.
     pub(super) floor: Option<Arc<Trust>>,
     /// Whom a peer named as members by a config version that this node does not have yet.
-    pub(super) introduced: Option<(u64, Vec<Known>)>,
+    pub(super) introduced: Option<super::effects::Introduced>,
     /// Bytes of commands applied since the last snapshot.
     pub(super) log_bytes: usize,
     pub(super) snapshot_bytes: usize,

@@ -13,6 +13,17 @@ use crate::state::command::Command;
 use crate::state::{Effects, Settled};
 use crate::transport::PeerMessage;
 
+/// Whom a peer named as members.
+#[derive(Clone, Debug)]
+pub struct Introduced {
+    /// By its configuration of this version.
+    version: u64,
+    /// Which peer.
+    by: NodeId,
+    /// Whom.
+    peers: Vec<Known>,
+}
+
 impl Core {
     /// One entry was applied.
     pub(super) fn carry_out_effects(&mut self, command: Option<&Command>, effects: &Effects) {
@@ -80,8 +91,12 @@ impl Core {
     /// whom a peer named by a newer configuration, for one of those may be master by now.
     fn trust_now(&self, cluster: &Cluster) -> Result<Trust, TrustError> {
         let trust = super::start::trust_of(cluster, self.me)?;
-        let newer = self.introduced.iter().filter(|(version, _)| *version > cluster.version);
-        let known = self.floor.iter().flat_map(|floor| floor.nodes()).chain(newer.flat_map(|(_, k)| k));
+        let knows = |node| {
+            cluster.peers.contains_key(&node) || self.floor.as_ref().is_some_and(|f| f.get(node).is_some())
+        };
+        // The word of a peer that is none any more ends with it.
+        let newer = self.introduced.iter().filter(|i| i.version > cluster.version && knows(i.by));
+        let known = self.floor.iter().flat_map(|floor| floor.nodes()).chain(newer.flat_map(|i| &i.peers));
         Ok(known.filter(|k| k.node_id != self.me).cloned().fold(trust, super::start::also))
     }
 
@@ -95,17 +110,27 @@ impl Core {
 
     /// A peer knows of a newer configuration. Its members may speak with this node, which is how it
     /// learns that configuration; what they may do there, the log alone says.
-    pub(super) fn on_introduced(&mut self, version: u64, peers: &[Peer]) {
+    pub(super) fn on_introduced(&mut self, by: NodeId, version: u64, peers: &[Peer]) {
         let here = self.cluster().cloned();
         let here = here.unwrap_or_else(|| Arc::new(super::start::nobody(self.joining.cluster)));
-        let heard = self.introduced.as_ref().map_or(0, |(version, _)| *version);
+        let heard = self.introduced.as_ref().map_or(0, |i| i.version);
         if version <= here.version.max(heard) {
             return;
         }
-        self.introduced = Some((version, peers.iter().map(Known::from).collect()));
+        self.introduced = Some(Introduced { version, by, peers: peers.iter().map(Known::from).collect() });
         match self.trust_now(&here) {
             Ok(trust) => self.out.links.set_peers(here.id, Arc::new(trust)),
             Err(e) => self.fatal(format!("the peers of the configuration: {e}")),
+        }
+    }
+
+    /// Whether a peer may say this. One that was only introduced, or that this node knew once, may
+    /// bring it up to date; asking for anything is for members of the committed configuration.
+    pub(super) fn may_say(&self, peer: NodeId, message: &PeerMessage) -> bool {
+        match message {
+            PeerMessage::Quorum(_) | PeerMessage::Answer { .. } => true,
+            PeerMessage::Peers { .. } if self.floor.is_some() => true,
+            _ => self.cluster().is_some_and(|c| c.peers.contains_key(&peer)),
         }
     }
 

@@ -181,8 +181,7 @@ impl Control {
             if self.clock.mono() >= until {
                 return None;
             }
-            // sleeps: nothing tells this thread of a configuration, and the core must not be asked
-            // in a busy loop.
+            // sleeps: nothing tells this thread of a new configuration.
             std::thread::sleep(GLANCE);
         }
     }
