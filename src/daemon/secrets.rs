@@ -90,14 +90,17 @@ impl Secrets {
 
 /// What peers say to each other about it, as [`PeerMessage::Ask`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub enum Word {
     /// Can you take a new secret?
-    MayTakeSecret,
+    #[serde(rename = "may_take_secret")]
+    MayTake,
     /// This is the secret from now on.
-    TakeSecret(Secret),
+    #[serde(rename = "take_secret")]
+    Take(Secret),
     /// Is yours the same?
-    SameSecret {
+    #[serde(rename = "same_secret")]
+    Compare {
         /// Used once.
         nonce: RequestId,
         /// The MAC over it.
@@ -161,15 +164,15 @@ impl Core {
         let Ok(word) = serde_json::from_value::<Word>(what.clone()) else { return false };
         let secrets = Arc::clone(&self.out.secrets);
         match word {
-            Word::MayTakeSecret => {
+            Word::MayTake => {
                 let outcome = match secrets.may_change() {
                     Ok(()) => AnswerOutcome::Done(serde_json::Value::Null),
                     Err(why) => AnswerOutcome::Refused(why),
                 };
                 self.tell(peer, PeerMessage::Answer { request, outcome });
             }
-            Word::TakeSecret(secret) => self.take_secret(peer, request, secret),
-            Word::SameSecret { nonce, proof } => {
+            Word::Take(secret) => self.take_secret(peer, request, secret),
+            Word::Compare { nonce, proof } => {
                 let same = secret::same(secrets.get().reveal(), nonce, peer, &proof);
                 if !same && self.odd_secrets.insert(peer) {
                     log!(Warn, "secret", "the cluster secret of a peer is another one", peer = peer);
@@ -227,7 +230,7 @@ impl Core {
         }
         let (request, nonce) = (self.new_request(), self.new_request());
         let proof = secret::show(self.out.secrets.get().reveal(), nonce, self.me);
-        if let Ok(what) = serde_json::to_value(Word::SameSecret { nonce, proof }) {
+        if let Ok(what) = serde_json::to_value(Word::Compare { nonce, proof }) {
             self.tell(peer, PeerMessage::Ask { request, what });
         }
     }
@@ -307,7 +310,7 @@ impl Control {
             Some(secret) => secret,
             None => Secret::new(secret::make().map_err(|e| unchanged(e.to_string()))?),
         };
-        let able = self.ask_all(Word::MayTakeSecret)?;
+        let able = self.ask_all(Word::MayTake)?;
         if !able.all_said_yes() {
             return Err(unchanged(format!(
                 "every node must take the new one, and these cannot: {}; bring them back or remove them first",
@@ -317,7 +320,7 @@ impl Control {
         self.secrets.store(&new).map_err(unchanged)?;
         let taken = Event::SecretTaken { from: None, result: Ok(()) };
         self.core.send_timeout(taken, AT_ONCE).map_err(|_| stopping())?;
-        let told = self.ask_all(Word::TakeSecret(new.clone()))?;
+        let told = self.ask_all(Word::Take(new.clone()))?;
         if !told.all_said_yes() {
             return Err(Reply::Unsure {
                 text: format!(
