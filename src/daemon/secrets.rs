@@ -30,10 +30,10 @@ use crate::config::paths::Paths;
 use crate::control::message::{Done, Reply};
 use crate::identity::secret;
 use crate::log;
-use crate::transport::{AnswerOutcome, PeerMessage, plain_spawn};
+use crate::transport::{AnswerOutcome, PeerMessage, Sent, plain_spawn};
 
 /// How long peers may take for one step: writing a small file.
-const STEP: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_secs(15);
 /// The largest `node.yaml`, bytes.
 const LARGEST: u64 = 1024 * 1024;
 /// Why this node cannot take another secret.
@@ -119,9 +119,9 @@ pub struct Round {
 /// What came of a [`Round`].
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// Who did not answer in time, or could not be asked.
+    /// Who did not answer in time.
     silent: Vec<NodeId>,
-    /// Who said no, and why.
+    /// Who said no or could not be asked, and why.
     refused: BTreeMap<NodeId, String>,
 }
 
@@ -151,11 +151,16 @@ impl Core {
             .map(|c| c.peers.keys().copied().filter(|p| *p != self.me).collect())
             .unwrap_or_default();
         let Ok(what) = serde_json::to_value(word) else { return };
-        for peer in &peers {
-            self.tell(*peer, PeerMessage::Ask { request: id, what: what.clone() });
+        let (mut open, mut refused) = (BTreeSet::new(), BTreeMap::new());
+        for peer in peers {
+            match self.out.links.send(peer, PeerMessage::Ask { request: id, what: what.clone() }) {
+                Sent::Queued => drop(open.insert(peer)),
+                Sent::Full => drop(refused.insert(peer, "too busy".to_owned())),
+                Sent::NoLink | Sent::NoPeer => drop(refused.insert(peer, "not connected".to_owned())),
+            }
         }
         let until = self.clock.mono() + STEP;
-        self.rounds.insert(id, Round { open: peers, refused: BTreeMap::new(), until, reply });
+        self.rounds.insert(id, Round { open, refused, until, reply });
         self.settle_rounds();
     }
 

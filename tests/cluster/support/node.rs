@@ -185,10 +185,20 @@ impl Node {
         }
     }
 
+    /// One command, again while it ends with 3: nothing changed, worth trying again. A machine that
+    /// stands still for a second has no quorum for a moment.
+    #[track_caller]
+    pub fn settled(&self, words: &[&str]) -> Ran {
+        until(&format!("qu {} is not put off", words.join(" ")), || {
+            let ran = self.qu(words);
+            (ran.status != 3).then_some(ran)
+        })
+    }
+
     /// One command that must do what it says.
     #[track_caller]
     pub fn ok(&self, words: &[&str]) -> String {
-        let ran = self.qu(words);
+        let ran = self.settled(words);
         assert_eq!(ran.status, 0, "qu {}: {ran:?}", words.join(" "));
         ran.out
     }
@@ -196,7 +206,7 @@ impl Node {
     /// One command that must be refused, and what it says.
     #[track_caller]
     pub fn refused(&self, words: &[&str], status: i32) -> String {
-        let ran = self.qu(words);
+        let ran = if status == 3 { self.qu(words) } else { self.settled(words) };
         assert_eq!(ran.status, status, "qu {}: {ran:?}", words.join(" "));
         ran.err
     }
