@@ -170,28 +170,12 @@ impl Core {
         }
         let now = self.clock.mono();
         let Some(w) = self.requests.get_mut(id) else { return };
-        let text = match why {
-            Refusal::NotMaster(_)
-            | Refusal::NotReady
-            | Refusal::ChangePending
-            | Refusal::Busy
-            | Refusal::HandingOver => {
-                w.next_try = now + AGAIN;
-                return;
-            }
+        match for_good(&why) {
+            Some(text) => self.finish(id, Reply::refused(text)),
             // It is in the log already; its result will come.
-            Refusal::Duplicate => return,
-            Refusal::AlreadyMember => "that node is a peer already".to_owned(),
-            Refusal::NotMember => "that node is not a peer".to_owned(),
-            Refusal::LastVoter => {
-                "it is the last peer: a cluster cannot be without one (to take a node out of service, stop it)"
-                    .to_owned()
-            }
-            Refusal::WouldLoseQuorum { live, need } => format!(
-                "without it {live} live peers would remain and {need} be needed: bring another peer back first"
-            ),
-        };
-        self.finish(id, Reply::refused(text));
+            None if why == Refusal::Duplicate => {}
+            None => w.next_try = now + AGAIN,
+        }
     }
 
     /// The master answers about a change that was forwarded to it.
@@ -304,6 +288,28 @@ impl Core {
     }
 }
 
+/// What a client is told of a refusal that stands; nothing of one that passes.
+fn for_good(why: &Refusal) -> Option<String> {
+    match why {
+        Refusal::NotMaster(_)
+        | Refusal::NotReady
+        | Refusal::ChangePending
+        | Refusal::Busy
+        | Refusal::HandingOver
+        | Refusal::Duplicate => None,
+        Refusal::AlreadyMember => Some("that node is a peer already".to_owned()),
+        Refusal::NotMember => Some("that node is not a peer".to_owned()),
+        Refusal::LastVoter => Some(state::Refused::LastPeer.to_string()),
+        Refusal::WouldLoseQuorum { live, need } => {
+            let remain = if *live == 1 { "1 live peer" } else { &format!("{live} live peers") };
+            let are = if *need == 1 { "is" } else { "are" };
+            Some(format!(
+                "without it {remain} would remain and {need} {are} needed: bring another peer back first"
+            ))
+        }
+    }
+}
+
 /// The recorded result of a change, for a client.
 pub fn answered(result: &Result<state::Done, state::Refused>) -> Reply {
     match result {
@@ -322,4 +328,45 @@ pub fn told(done: &state::Done) -> Done {
         _ => (None, serde_json::Value::Null),
     };
     Done { text: done.what.to_string(), version, facts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removal_that_cannot_be_says_why_and_what_to_do() {
+        for (why, text) in [
+            (
+                Refusal::WouldLoseQuorum { live: 1, need: 2 },
+                "without it 1 live peer would remain and 2 are needed: bring another peer back first",
+            ),
+            (
+                Refusal::WouldLoseQuorum { live: 2, need: 3 },
+                "without it 2 live peers would remain and 3 are needed: bring another peer back first",
+            ),
+            (
+                Refusal::WouldLoseQuorum { live: 0, need: 1 },
+                "without it 0 live peers would remain and 1 is needed: bring another peer back first",
+            ),
+            (
+                Refusal::LastVoter,
+                "the last peer cannot be removed: stop the daemon and delete its data instead",
+            ),
+            (Refusal::NotMember, "that node is not a peer"),
+            (Refusal::AlreadyMember, "that node is a peer already"),
+        ] {
+            assert_eq!(for_good(&why).as_deref(), Some(text));
+        }
+        for passes in [
+            Refusal::NotMaster(None),
+            Refusal::NotReady,
+            Refusal::ChangePending,
+            Refusal::Busy,
+            Refusal::HandingOver,
+            Refusal::Duplicate,
+        ] {
+            assert_eq!(for_good(&passes), None);
+        }
+    }
 }

@@ -79,6 +79,14 @@ mod tests {
         assert_eq!(understood("change", [node(1), node(2)].into_iter(), |v| said(&heard, v)), Ok(()));
         let why = understood("teleport", [node(1)].into_iter(), |v| said(&heard, v)).unwrap_err();
         assert!(why.contains("not heard yet"), "{why}");
+        let why = understood("rotate_key", [node(1)].into_iter(), |v| said(&heard, v)).unwrap_err();
+        assert!(why.contains("not heard yet"), "{why}");
+        let heard = BTreeMap::from([(node(1), hello("0.1.0", FROM_THE_START))]);
+        let why = understood("rotate_key", [node(1)].into_iter(), |v| said(&heard, v)).unwrap_err();
+        assert!(
+            why.ends_with("(version 0.1.0) cannot understand this change (rotate_key): upgrade first"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl Core {
                 "this node is not a peer of its cluster: nobody would learn the new key",
             ));
         };
+        if self.put_out {
+            let text =
+                "the others refuse this node's key, so none of them would learn the new one (see qu status)";
+            return Err(Reply::refused(text));
+        }
         self.understood("rotate_key").map_err(Reply::refused)?;
         Ok(Basis { cluster: cluster.id, version: cluster.version, key: peer.fingerprint })
     }
@@ -189,8 +194,12 @@ impl Control {
     fn rotated(&self, next: &Keys, version: Option<u64>, resumed: bool) -> Reply {
         let key = next.fingerprint();
         // The file thread does it too; here it is done before the answer.
-        if let Err(e) = self.keys.settle(key) {
-            log!(Error, "keys", "the files of the new key are behind: tried again", why = text::chain(&e));
+        match self.keys.settle(key) {
+            Ok(true) => log!(Info, "keys", "the key of this node is another one now", fingerprint = key),
+            Ok(false) => {}
+            Err(e) => {
+                log!(Error, "keys", "the files of the new key are behind: tried again", why = text::chain(&e))
+            }
         }
         let how = if resumed { "finished the rotation that was under way: " } else { "" };
         Reply::Done(Done {

@@ -14,6 +14,7 @@ pub mod secret;
 pub mod succession;
 pub mod trust;
 pub mod turnover;
+pub mod verifier;
 
 pub use fingerprint::Fingerprint;
 pub use keys::{KeyKind, Keys};

@@ -90,6 +90,8 @@ fn a_removed_peer_is_cut_off_by_every_node_and_nothing_of_it_counts() {
     assert!(view["notes"].to_string().contains("removed from the cluster"), "{view}");
     assert!(cluster.nodes[gone].log().contains("removed from the cluster"));
     assert!(view["master"].is_null());
+    assert_ne!(cluster.nodes[gone].qu(&["node", "rotate-key"]).status, 0);
+    assert!(!cluster.nodes[gone].dir.join("keys/next").exists());
     cluster.nodes[master].ok(&["check", "add", "tcp", "web", "127.0.0.1:1"]);
 }
 
@@ -156,7 +158,7 @@ fn a_removal_that_the_live_peers_could_not_carry_is_refused_with_the_count() {
     let said = cluster.nodes[master].refused(&["node", "remove", &cluster.nodes[third].id], 1);
     assert_eq!(
         said.trim(),
-        "qu: without it 1 live peers would remain and 2 be needed: bring another peer back first"
+        "qu: without it 1 live peer would remain and 2 are needed: bring another peer back first"
     );
     cluster.nodes[master].ok(&["node", "remove", &dead_id]);
     cluster.nodes.remove(dead);
