@@ -12,6 +12,7 @@
 //! | `deliver-*` | one destination each, while it has something to do | its queue (full: stays in the outbox) | `fates` 256 |
 //! | `control` and its connections | control socket | callers | `inbox`, with room for one answer |
 //! | `files` | `cluster.yaml`, `trust.yaml`, `keys/` when the key changes | newest configuration (one place), the file itself | `inbox`: hand edits |
+//! | `secret` | one write of `node.yaml`, for a moment | - | `inbox`: written, or why not |
 //! | main | nothing | SIGTERM, SIGINT, SIGHUP; the end of any thread | `inbox`: stop |
 //!
 //! `inbox` is full when the core is busy for longer than a thousand events take; then connections,
