@@ -6,7 +6,8 @@
 //! deadlines, so a core that is stuck loses mastership, as it should.
 //!
 //! Its parts: `consensus.rs` (what the quorum core puts out), `changes.rs` (clients' changes),
-//! `questions.rs` (what is answered at once), `reports.rs` (probes into verdicts), `owed.rs`
+//! `questions.rs` (what is answered at once), `mesh.rs` (who hears
+//! whom), `reports.rs` (probes into verdicts), `owed.rs`
 //! (alerts to be delivered), `picture.rs` (what readers see).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -96,8 +97,9 @@ pub struct Core {
     pub(super) tally: Tally,
     pub(super) requests: Requests,
     pub(super) doubts: Vec<super::doubts::Doubt>,
-    /// Questions to all peers.
-    pub(super) rounds: BTreeMap<RequestId, super::secrets::Round>,
+    pub(super) rounds: Vec<super::mesh::Round>,
+    /// Questions about the secret to all peers.
+    pub(super) secret_rounds: BTreeMap<RequestId, super::secrets::Round>,
     /// Most peers refuse this node's key.
     pub(super) put_out: bool,
     /// Whose cluster secret is another one.
@@ -109,6 +111,9 @@ pub struct Core {
     pub(super) picture: Picture,
     pub(super) peers: BTreeMap<NodeId, PeerKnown>,
     pub(super) backlog: VecDeque<(u64, Write)>,
+    pub(super) slowness: super::slowness::Slowness,
+    /// The store said so, and has not taken it back.
+    pub(super) disk_fails: bool,
     pub(super) inputs: VecDeque<Input>,
     pub(super) out: Outside,
     pub(super) joining: super::joining::Joining,
@@ -173,7 +178,8 @@ impl Core {
             tally: Tally::new(now, &nobody),
             requests: Requests::default(),
             doubts: Vec::new(),
-            rounds: BTreeMap::new(),
+            rounds: Vec::new(),
+            secret_rounds: BTreeMap::new(),
             put_out: false,
             odd_secrets: BTreeSet::new(),
             proposed: BTreeMap::new(),
@@ -182,6 +188,8 @@ impl Core {
             picture: Picture::new(now),
             peers: BTreeMap::new(),
             backlog: VecDeque::new(),
+            slowness: super::slowness::Slowness::default(),
+            disk_fails: false,
             inputs: VecDeque::new(),
             out: start.out,
             joining: start.joining,
@@ -291,13 +299,15 @@ impl Core {
             self.on_stop();
         }
         self.leave_the_past();
+        self.watch_disk(now);
         self.watch_acting(now);
         self.flush_reports(now);
         self.propose_verdicts(now);
         self.propose_due();
         self.try_requests(now);
         self.settle_doubts(now);
-        self.settle_rounds();
+        self.settle_rounds(now);
+        self.settle_secret_rounds();
         self.publish(now);
         if let Some(every) = self.out.notify.watchdog
             && now >= self.alive_at
@@ -309,7 +319,8 @@ impl Core {
 
     fn next_deadline(&self) -> Mono {
         let mut next = self.node.deadline();
-        next = next.min(self.requests.next_deadline()).min(self.next_doubt()).min(self.next_round());
+        next = next.min(self.requests.next_deadline()).min(self.next_doubt());
+        next = next.min(self.next_round()).min(self.next_secret_round());
         next = next.min(self.outgoing.flush_at()).min(self.picture.publish_at());
         if self.acting {
             next = next.min(self.tally.next_deadline()).min(self.owed.next_deadline());
@@ -317,7 +328,7 @@ impl Core {
         if self.out.notify.watchdog.is_some() {
             next = next.min(self.alive_at);
         }
-        next = next.min(self.stop_at);
+        next = next.min(self.stop_at).min(self.slowness.look_at(self.timing().dead_after));
         // A stop looks often whether it is done.
         if self.stopping.is_some() { next.min(self.clock.mono() + Duration::from_millis(10)) } else { next }
     }

@@ -2,6 +2,7 @@
 //! to add this node. What takes long (dialling a new node, trying a destination) is done here, in
 //! the thread that asks, never in the core's.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use crate::control::server::{Caller, Desk as Counter};
 use crate::deliver::Desk;
 use crate::identity::Fingerprint;
 use crate::state::command::{Body, Change};
+use crate::sys::cred;
 use crate::transport::asker;
 use crate::transport::join::{Introduction, JoinDesk, Offer};
 use crate::transport::tls::Tls;
+use crate::view::mesh::Here;
 
 /// Callers wait for 12 s, changes are tried for 10.
 pub(super) const PATIENCE: Duration = Duration::from_secs(11);
@@ -44,6 +47,10 @@ pub struct Control {
     pub secrets: Arc<Secrets>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// The data directory, for showing.
+    pub dir: PathBuf,
+    /// Where it listens, for showing.
+    pub listens: HostPort,
 }
 
 pub(super) fn stopping() -> Reply {
@@ -64,14 +71,8 @@ impl Counter for Control {
             Ask::RotateKey { kind } => self.rotate_key(request.id, *kind),
             Ask::NodeAdd { address, node, fingerprint } => self.add(request.id, address, *node, *fingerprint),
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => self.test(&request.ask),
-            _ => {
-                let (reply, answer) = bounded(1);
-                let event = Event::Ask { request, reply };
-                if self.core.send_timeout(event, AT_ONCE).is_err() {
-                    return stopping();
-                }
-                answer.recv_timeout(PATIENCE).unwrap_or_else(|_| late())
-            }
+            Ask::Mesh => self.with_here(self.ask_core(request)),
+            _ => self.ask_core(request),
         }
     }
 }
@@ -80,6 +81,25 @@ impl Control {
     /// With the key that the configuration gives this node: the others look it up there.
     fn tls(&self) -> Result<Tls, Reply> {
         Tls::new(&self.keys.held().current).map_err(|e| Reply::refused(e.to_string()))
+    }
+
+    fn ask_core(&self, request: Request) -> Reply {
+        let (reply, answer) = bounded(1);
+        let event = Event::Ask { request, reply };
+        if self.core.send_timeout(event, AT_ONCE).is_err() {
+            return stopping();
+        }
+        answer.recv_timeout(PATIENCE).unwrap_or_else(|_| late())
+    }
+
+    /// Adds what is found out here, in the thread that asks: the core opens no sockets.
+    fn with_here(&self, reply: Reply) -> Reply {
+        let Reply::Mesh(mut mesh) = reply else { return reply };
+        let dir = std::fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        let dir = dir.display().to_string();
+        mesh.here =
+            Some(Here { dir, uid: cred::euid(), listens: self.listens.clone(), pings: super::mesh::pings() });
+        Reply::Mesh(mesh)
     }
 
     fn meet(&self, address: &HostPort) -> Reply {

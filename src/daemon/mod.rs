@@ -33,6 +33,7 @@ mod gate;
 mod joining;
 mod keyring;
 mod lock;
+pub mod mesh;
 mod notify;
 mod owed;
 mod picture;
@@ -45,6 +46,7 @@ mod rotate;
 pub mod sandbox;
 mod secrets;
 mod sight;
+mod slowness;
 mod standing;
 pub mod start;
 pub mod threads;
@@ -253,6 +255,8 @@ impl Life {
             rotating: Mutex::default(),
             secrets: Arc::clone(&secrets),
             clock: Arc::clone(clock),
+            dir: paths.dir().to_owned(),
+            listens: start::listens(&node.config),
         });
         let picture: Picture = Arc::new(move || view.get());
         let control = server.stopper();

@@ -160,8 +160,8 @@ impl Core {
             }
         }
         let until = self.clock.mono() + STEP;
-        self.rounds.insert(id, Round { open, refused, until, reply });
-        self.settle_rounds();
+        self.secret_rounds.insert(id, Round { open, refused, until, reply });
+        self.settle_secret_rounds();
     }
 
     /// A peer asks; false when it is not about the secret.
@@ -257,8 +257,8 @@ impl Core {
     }
 
     /// A peer answers a question that was put to all; false when it is not one of those.
-    pub(super) fn on_round_answer(&mut self, peer: NodeId, id: RequestId, outcome: &AnswerOutcome) -> bool {
-        let Some(round) = self.rounds.get_mut(&id) else { return false };
+    pub(super) fn on_secret_answer(&mut self, peer: NodeId, id: RequestId, outcome: &AnswerOutcome) -> bool {
+        let Some(round) = self.secret_rounds.get_mut(&id) else { return false };
         if round.open.remove(&peer) {
             match outcome {
                 AnswerOutcome::Done(_) => {}
@@ -266,24 +266,25 @@ impl Core {
                 _ => drop(round.refused.insert(peer, "it answers something else".to_owned())),
             }
         }
-        self.settle_rounds();
+        self.settle_secret_rounds();
         true
     }
 
     /// Ends what is complete or has taken too long.
-    pub(super) fn settle_rounds(&mut self) {
+    pub(super) fn settle_secret_rounds(&mut self) {
         let now = self.clock.mono();
         let over = |r: &Round| r.open.is_empty() || now >= r.until;
-        let ids: Vec<RequestId> = self.rounds.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
-        for round in ids.into_iter().filter_map(|id| self.rounds.remove(&id)) {
+        let ids: Vec<RequestId> =
+            self.secret_rounds.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
+        for round in ids.into_iter().filter_map(|id| self.secret_rounds.remove(&id)) {
             let answers = Answers { silent: round.open.into_iter().collect(), refused: round.refused };
             drop(round.reply.try_send(answers));
         }
     }
 
     /// When a round ends at the latest.
-    pub(super) fn next_round(&self) -> Mono {
-        self.rounds.values().map(|r| r.until).min().unwrap_or(Mono::FAR)
+    pub(super) fn next_secret_round(&self) -> Mono {
+        self.secret_rounds.values().map(|r| r.until).min().unwrap_or(Mono::FAR)
     }
 }
 

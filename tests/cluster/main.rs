@@ -9,6 +9,7 @@ mod edits;
 mod endings;
 mod joining;
 mod keys;
+mod looking;
 mod refusals;
 mod sandbox;
 mod secret;

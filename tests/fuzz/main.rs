@@ -81,6 +81,7 @@ bears! {
     core_messages "core-messages"
     join "join"
     letter "letter"
+    claim "claim"
     control_request "control-request"
     icmp_reply "icmp-reply"
     dns_answer "dns-answer"

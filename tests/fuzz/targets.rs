@@ -19,6 +19,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("core-messages", network::core_messages),
     ("join", network::join),
     ("letter", network::letter),
+    ("claim", network::claim),
     ("control-request", network::control_request),
     ("icmp-reply", network::icmp_reply),
     ("dns-answer", network::dns_answer),
