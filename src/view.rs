@@ -11,6 +11,7 @@
 //! Nothing secret is in here. Times are RFC 3339 in UTC, whole seconds; lengths of time that an
 //! operator sets are written as he writes them (`30s`), measured ones are numbers of milliseconds.
 
+mod list;
 pub mod mesh;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::base::units::{HostPort, Span};
 use crate::config::Settings;
 use crate::identity::Fingerprint;
 use crate::verdict::Verdict;
+
+pub use list::CheckList;
 
 /// What one node knows of itself and its cluster at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +64,7 @@ pub struct View {
     /// Voters and learners, this node among them, in order of NodeID.
     pub peers: Arc<Vec<PeerView>>,
     /// In order of name.
-    pub checks: Arc<Vec<Arc<CheckView>>>,
+    pub checks: CheckList,
     /// In order of name.
     pub alerts: Arc<Vec<Arc<AlertView>>>,
     /// How this node's own probes are doing.
@@ -114,8 +117,8 @@ pub struct PeerView {
     pub trouble: Option<String>,
 }
 
-/// One check and its state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One check and its state. How it is written: `view/list.rs`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CheckView {
     /// Never changes.
     pub id: CheckId,
@@ -127,10 +130,8 @@ pub struct CheckView {
     /// URL, `host:port`, or host.
     pub target: String,
     /// http only: the status that means up; 0: any 2xx.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expect_status: Option<u16>,
     /// http only: what the body must contain.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub body_match: Option<String>,
     /// How often it is probed.
     pub interval: Span,
@@ -141,7 +142,7 @@ pub struct CheckView {
     /// The cluster's verdict.
     pub state: Verdict,
     /// Since when; absent while it has never been known.
-    #[serde(with = "stamp::option")]
+    #[serde(deserialize_with = "stamp::option::deserialize")]
     pub since: Option<Wall>,
     /// Fresh reports of success.
     pub ok: u32,
@@ -159,7 +160,7 @@ pub struct CheckView {
     pub detail_node: Option<NodeId>,
     /// The newest report of each node that has one, in order of NodeID. Left out of an answer
     /// unless it was asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub nodes: Vec<NodeReport>,
 }
 
@@ -223,10 +224,21 @@ pub struct ProbeStats {
     pub waiting: u32,
     /// Probes finished since the daemon started.
     pub done: u64,
-    /// Probes of the last minute that started late.
+    /// Probes of the last minute that started more than a quarter of a second late.
     pub late: u64,
     /// The worst delay of the last minute, milliseconds.
     pub worst_late_ms: u64,
+    /// 99 of 100 probes of the last minute started within this, milliseconds.
+    pub p99_late_ms: u64,
+    /// Rounds of the last minute that were not probed, because the one before still ran or this
+    /// node stood still.
+    pub lost: u64,
+    /// Sockets that probes have open.
+    pub sockets: u32,
+    /// So many sockets they may have open; a probe that finds none left waits.
+    pub most_sockets: u32,
+    /// Threads that compute TLS handshakes now.
+    pub workers: u32,
 }
 
 /// Something that somebody should look at.
@@ -343,7 +355,7 @@ impl View {
     /// A sentence, when the filter names a check that is not there or not one.
     pub fn filtered(&self, filter: &Filter) -> Result<View, String> {
         if filter.no_checks {
-            return Ok(View { checks: Arc::default(), ..self.clone() });
+            return Ok(View { checks: CheckList::default(), ..self.clone() });
         }
         let only = match &filter.check {
             Some(typed) => Some(self.find_check(typed)?),
@@ -354,13 +366,13 @@ impl View {
                 && filter.state.is_none_or(|s| check.enabled && check.state == s)
         };
         let limit = filter.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        let checks = self.checks.iter().filter(passes).take(limit);
-        let checks = if filter.nodes {
-            checks.cloned().collect()
+        let checks = if only.is_none() && filter.state.is_none() && limit >= self.checks.len() {
+            self.checks.clone()
         } else {
-            checks.map(|c| Arc::new(CheckView { nodes: Vec::new(), ..(**c).clone() })).collect()
+            self.checks.iter().filter(passes).take(limit).cloned().collect()
         };
-        Ok(View { checks: Arc::new(checks), ..self.clone() })
+        let checks = if filter.nodes { checks } else { checks.brief() };
+        Ok(View { checks, ..self.clone() })
     }
 
     /// Which check an operator means.
@@ -368,7 +380,7 @@ impl View {
     /// # Errors
     /// A sentence, when none or several fit.
     pub fn find_check(&self, typed: &str) -> Result<CheckId, String> {
-        match resolve(typed, self.checks.iter().map(|c| (c.id, c.name.clone()))) {
+        match resolve(typed, self.checks.iter().map(|c| (c.id, c.name.as_str()))) {
             Resolve::One(id) => Ok(id),
             Resolve::None => Err(format!("no check {typed:?} (see qu check list)")),
             Resolve::Ambiguous(ids) => {

@@ -1,8 +1,9 @@
 //! A cluster of real processes on a loopback: with root in a network namespace of its own, so that
 //! its bytes can be counted, else on the machine's.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// No probe runs while the benches do.
 const INTERVAL_MS: u64 = 24 * 3_600_000;
 
+/// A check to be watched.
+pub struct Watch {
+    pub kind: &'static str,
+    pub target: String,
+    pub interval: &'static str,
+    pub timeout: &'static str,
+}
+
 /// Some nodes that are one cluster.
 pub struct Cluster {
     pub nodes: Vec<Daemon>,
@@ -33,18 +42,38 @@ pub struct Cluster {
 impl Cluster {
     /// With default timing, ten checks, and every node a voter.
     pub fn new(dir: &Path, size: usize) -> Cluster {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("qu-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = Cluster::name();
         let dir = dir.join(&name);
         let namespace = namespace(&name).then_some(name);
-        let nodes = ports(size).into_iter().enumerate();
-        let nodes = nodes.map(|(i, port)| Daemon::new(dir.join(format!("n{i}")), port, namespace.clone()));
-        let mut cluster = Cluster { nodes: nodes.collect(), dir, namespace, serial: AtomicU64::new(1) };
+        let mut cluster = Cluster::stopped(dir, size, namespace);
         cluster.form();
         for n in 0..16 {
             cluster.done(cluster.master(), add(n));
         }
         cluster
+    }
+
+    /// With default timing, without checks, on the machine's own loopback and with this in its
+    /// environment.
+    pub fn plain(dir: &Path, size: usize, environment: &[(&str, &Path)]) -> Cluster {
+        let dir = dir.join(Cluster::name());
+        let mut cluster = Cluster::stopped(dir, size, None);
+        for (name, value) in environment {
+            cluster.nodes.iter_mut().for_each(|n| n.set(name, value));
+        }
+        cluster.form();
+        cluster
+    }
+
+    fn name() -> String {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        format!("qu-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn stopped(dir: PathBuf, size: usize, namespace: Option<String>) -> Cluster {
+        let nodes = ports(size).into_iter().enumerate();
+        let nodes = nodes.map(|(i, port)| Daemon::new(dir.join(format!("n{i}")), port, namespace.clone()));
+        Cluster { nodes: nodes.collect(), dir, namespace, serial: AtomicU64::new(1) }
     }
 
     fn form(&mut self) {
@@ -125,9 +154,46 @@ impl Cluster {
             let new = format!("{:08x}-0000-4000-8000-00000000c8ec", n);
             more.push_str(&item.replace(id, &new).replace(name, &format!("check-{n}")));
         }
+        self.save(&path, &format!("{before}\nchecks:\n{items}{more}{after}"), count);
+    }
+
+    /// These checks, called `check-0` and so on, in a cluster that has none.
+    pub fn watch(&self, checks: impl Iterator<Item = Watch>) {
+        let mut items = String::new();
+        let mut count = 0;
+        for (n, Watch { kind, target, interval, timeout }) in checks.enumerate() {
+            let id = format!("{:08x}-0000-4000-8000-00000000c8ec", n);
+            let _ =
+                write!(items, "  - id: {id}\n    name: check-{n}\n    type: {kind}\n    target: {target}\n");
+            let _ = write!(items, "    interval: {interval}\n    timeout: {timeout}\n");
+            count = n + 1;
+        }
+        let path = self.nodes[self.master()].dir.join("cluster.yaml");
+        let text = wait_for("cluster.yaml as it is committed", LIMIT, || {
+            let version = self.nodes[self.master()].head()?.config_version;
+            let text = fs::read_to_string(&path).ok()?;
+            text.contains(&format!("\nversion: {version}\n")).then_some(text)
+        });
+        let empty = "\nchecks: []\n";
+        assert!(text.contains(empty), "{text}");
+        self.save(&path, &text.replace(empty, &format!("\nchecks:\n{items}")), count);
+    }
+
+    /// A mail account for all checks.
+    pub fn mail_to(&self, at: SocketAddr) {
+        let node = &self.nodes[self.master()];
+        let (host, port) = (at.ip().to_string(), at.port().to_string());
+        let account = ["alert", "add", "smtp", "ops", "--host", &host, "--port", &port, "--starttls=false"];
+        let who = ["--from", "qu@example.com", "--to", "ops@example.com", "--default"];
+        let made = node.qu(&[&account[..], &who[..]].concat()).output().expect("qu starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// As an editor saves it; and waits until every node has so many checks.
+    fn save(&self, path: &Path, text: &str, count: usize) {
         let edited = path.with_extension("edited");
-        fs::write(&edited, format!("{before}\nchecks:\n{items}{more}{after}")).expect("written");
-        fs::rename(&edited, &path).expect("renamed");
+        fs::write(&edited, text).expect("written");
+        fs::rename(&edited, path).expect("renamed");
         let last = format!("check-{}", count - 1);
         for node in &self.nodes {
             wait_for("the checks of the file", LIMIT, || {

@@ -1,8 +1,12 @@
 //! What the benches share: clusters of real processes, and arithmetic.
+#![allow(dead_code)] // each bench uses a part
 
 pub mod cluster;
 pub mod machine;
 pub mod process;
+pub mod rivals;
+pub mod silent;
+pub mod target;
 
 use std::time::{Duration, Instant};
 

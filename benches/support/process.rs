@@ -20,6 +20,7 @@ pub struct Daemon {
     port: u16,
     /// A network namespace of the cluster's own, so that its traffic can be told apart.
     namespace: Option<String>,
+    environment: Vec<(String, PathBuf)>,
     child: Option<Child>,
 }
 
@@ -27,7 +28,7 @@ impl Daemon {
     /// Initialised and not started.
     pub fn new(dir: PathBuf, port: u16, namespace: Option<String>) -> Daemon {
         fs::create_dir_all(&dir).expect("a directory");
-        let daemon = Daemon { dir, port, namespace, child: None };
+        let daemon = Daemon { dir, port, namespace, environment: Vec::new(), child: None };
         let init = ["init", "--key-type", "ecdsa-p256", "--secret", "a secret of these benches"];
         let advertise = format!("127.0.0.1:{port}");
         let port = port.to_string();
@@ -49,7 +50,13 @@ impl Daemon {
         };
         command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("QUPTIME_DIR", &self.dir).env("QUPTIME_SOCKET", self.socket()).stdin(Stdio::null());
+        command.envs(self.environment.iter().cloned());
         command
+    }
+
+    /// With this in its environment from its next start on.
+    pub fn set(&mut self, name: &str, value: &Path) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     fn socket(&self) -> PathBuf {
@@ -81,8 +88,11 @@ impl Daemon {
 
     /// The picture without the checks.
     pub fn head(&self) -> Option<View> {
-        let filter = Filter { no_checks: true, ..Filter::default() };
-        match self.ask(0, Ask::Status(filter), Duration::from_secs(2)) {
+        self.view(&Filter { no_checks: true, ..Filter::default() })
+    }
+
+    pub fn view(&self, filter: &Filter) -> Option<View> {
+        match self.ask(0, Ask::Status(filter.clone()), Duration::from_secs(2)) {
             Some(Reply::View(view)) => Some((*view).clone()),
             _ => None,
         }
@@ -97,15 +107,12 @@ impl Daemon {
     }
 
     fn proc(&self, file: &str) -> String {
-        let Some(child) = &self.child else { return String::new() };
-        fs::read_to_string(Path::new("/proc").join(child.id().to_string()).join(file)).unwrap_or_default()
+        self.child.as_ref().map(|child| proc(child.id(), file)).unwrap_or_default()
     }
 
     /// A number of `/proc/<pid>/<file>`, by its name.
     fn field(&self, file: &str, name: &str) -> u64 {
-        let text = self.proc(file);
-        let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
-        line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        self.child.as_ref().map_or(0, |child| field(child.id(), file, name))
     }
 
     /// Resident memory, kB.
@@ -124,11 +131,7 @@ impl Daemon {
 
     /// CPU time so far, in ticks of 10 ms.
     pub fn ticks(&self) -> u64 {
-        let stat = self.proc("stat");
-        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let words: Vec<u64> =
-            after.split_whitespace().skip(11).take(2).filter_map(|w| w.parse().ok()).collect();
-        words.iter().sum()
+        self.child.as_ref().map_or(0, |child| ticks(child.id()))
     }
 
     /// Bytes that the loopback of its namespace has carried, when that is the cluster's own.
@@ -150,4 +153,23 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn proc(pid: u32, file: &str) -> String {
+    fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(file)).unwrap_or_default()
+}
+
+/// A number of `/proc/<pid>/<file>`, by its name.
+pub fn field(pid: u32, file: &str, name: &str) -> u64 {
+    let text = proc(pid, file);
+    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// CPU time of a process so far, in ticks of 10 ms.
+pub fn ticks(pid: u32) -> u64 {
+    let stat = proc(pid, "stat");
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let words: Vec<u64> = after.split_whitespace().skip(11).take(2).filter_map(|w| w.parse().ok()).collect();
+    words.iter().sum()
 }

@@ -43,8 +43,8 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use super::{Facts, Kind, escape, render as built_in, restrict};
 use crate::base::text::{about, harmless, rfc3339};
 
-/// A template longer than this is refused when it is set.
-pub const LONGEST: usize = 16 * 1024;
+/// A template longer than this is refused when it is set, by a command or in `cluster.yaml`.
+pub const LONGEST: usize = crate::config::model::LONGEST_TEMPLATE;
 /// Instructions that one rendering may take: a hundred times what a long template needs.
 const FUEL: u64 = 50_000;
 /// Bytes that one rendering, or one filter in it, may make.

@@ -1,11 +1,15 @@
 //! Files that are whole or not there: replaced through a temporary file, synced before the rename,
 //! the directory synced after it.
+//!
+//! What root makes in a directory of somebody else belongs to the owner of that directory: a
+//! `sudo qu init` must not leave files behind that the service, which has a user of its own, cannot
+//! read. No symbolic link is followed at the last part of a path that is written.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
 /// An operation on a path that failed; the cause is the source.
@@ -74,9 +78,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError`], `AlreadyExists` among them.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(at("create", path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at("write", path))?;
+    write_new(path, bytes, mode)?;
     sync_parent(path)
 }
 
@@ -90,7 +92,44 @@ pub fn directory(path: &Path, mode: u32) -> Result<(), FileError> {
     }
     fs::create_dir_all(path).map_err(at("create directory", path))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("set the mode of", path))?;
+    let made = fs::symlink_metadata(path).map_err(at("look at", path))?;
+    if let Some((uid, gid)) = rightful_owner(path, &made)? {
+        given(lchown(path, Some(uid), Some(gid))).map_err(at("set the owner of", path))?;
+    }
     sync_parent(path)
+}
+
+/// Gives a file that root has just made in a directory of somebody else to the owner of that
+/// directory; leaves any other alone.
+///
+/// # Errors
+/// [`FileError`].
+pub fn give_to_owner(path: &Path, file: &File) -> Result<(), FileError> {
+    let made = file.metadata().map_err(at("look at", path))?;
+    match rightful_owner(path, &made)? {
+        Some((uid, gid)) => given(fchown(file, Some(uid), Some(gid))).map_err(at("set the owner of", path)),
+        None => Ok(()),
+    }
+}
+
+/// A root that may not give files away (in a user namespace, on some network file systems) is the
+/// user that runs the daemon there, too: the file stays as it is.
+fn given(answer: io::Result<()>) -> io::Result<()> {
+    answer.or_else(|e| match e.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => Ok(()),
+        _ => Err(e),
+    })
+}
+
+/// User and group of the directory that holds `path`, when root has made what is there and the
+/// directory is not root's.
+fn rightful_owner(path: &Path, made: &fs::Metadata) -> Result<Option<(u32, u32)>, FileError> {
+    if made.uid() != 0 {
+        return Ok(None);
+    }
+    let dir = parent(path);
+    let owner = fs::metadata(dir).map_err(at("look at", dir))?;
+    Ok((owner.uid() != 0).then(|| (owner.uid(), owner.gid())))
 }
 
 /// Makes the entries of the directory of `path` durable.
@@ -98,11 +137,13 @@ pub fn directory(path: &Path, mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError`].
 pub fn sync_parent(path: &Path) -> Result<(), FileError> {
-    let dir = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
+    let dir = parent(path);
     File::open(dir).and_then(|d| d.sync_all()).map_err(at("sync directory", dir))
+}
+
+/// The directory that holds `path`.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The path with something added to its last part.
@@ -113,20 +154,23 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Writes a file that nobody looks at yet, and makes its bytes durable; its name is not.
+/// Writes a file that nobody looks at yet, in place of one that a crash left behind with whatever
+/// mode and owner, and makes its bytes durable; its name is not.
 ///
 /// # Errors
 /// [`FileError`]; what was written so far is left.
 pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)
-        .map_err(at("create", path))?;
-    // A left-over temporary file keeps its old mode: set it again.
-    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(at("set the mode of", path))?;
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(e)),
+        _ => write_new(path, bytes, mode),
+    }
+}
+
+/// A new file with these bytes; the right mode and owner before the first of them.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(at("create", path))?;
+    give_to_owner(path, &file)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at("write", path))
 }
 
@@ -146,6 +190,49 @@ mod tests {
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         assert!(read_text(&path, 2).is_err());
         assert!(create(&path, b"x", 0o600).is_err());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_temporary_file_that_was_left_behind_is_replaced_and_a_link_in_its_place_not_followed() {
+        let dir = std::env::temp_dir().join(format!("qu-file-link-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (path, temp, victim) = (dir.join("a"), dir.join("a.new"), dir.join("victim"));
+        fs::write(&victim, "mine").unwrap();
+        std::os::unix::fs::symlink(&victim, &temp).unwrap();
+        replace(&path, b"one", 0o600).unwrap();
+        fs::write(&temp, "left over").unwrap();
+        replace(&path, b"two", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+        assert!(!temp.exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_the_owner_of_the_directory() {
+        let dir = std::env::temp_dir().join(format!("qu-file-owner-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        if fs::metadata(&dir).unwrap().uid() != 0 {
+            eprintln!("skipped: only root can make files for others");
+            return fs::remove_dir_all(&dir).unwrap();
+        }
+        let owner = |path: &Path| {
+            let found = fs::metadata(path).unwrap();
+            (found.uid(), found.gid())
+        };
+        let theirs = dir.join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        lchown(&theirs, Some(4242), Some(4343)).unwrap();
+        create(&theirs.join("a"), b"x", 0o600).unwrap();
+        replace(&theirs.join("b"), b"x", 0o600).unwrap();
+        directory(&theirs.join("d"), 0o700).unwrap();
+        create(&theirs.join("d/c"), b"x", 0o600).unwrap();
+        for name in ["a", "b", "d", "d/c"] {
+            assert_eq!(owner(&theirs.join(name)), (4242, 4343), "{name}");
+        }
+        create(&dir.join("ours"), b"x", 0o600).unwrap();
+        assert_eq!(owner(&dir.join("ours")), owner(&dir));
         fs::remove_dir_all(&dir).unwrap();
     }
 }

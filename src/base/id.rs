@@ -4,6 +4,7 @@
 //! The order of ids is the order of their text, which is what an operator compares by eye.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,23 +21,60 @@ impl fmt::Display for NotAnId {
 
 impl std::error::Error for NotAnId {}
 
+/// Where the written form has a dash.
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+/// Its length.
+const LENGTH: usize = 36;
+
+// Listings of ten thousand checks write and read ids by the ten thousand: without allocation.
 fn write_uuid(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let hex = format!("{bits:032x}");
-    write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let mut text = [b'-'; LENGTH];
+    let mut left = bits;
+    for (at, place) in text.iter_mut().enumerate().rev() {
+        if !DASHES.contains(&at) {
+            let digit = (left & 0xf) as u8;
+            *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+            left >>= 4;
+        }
+    }
+    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 fn parse_uuid(text: &str) -> Result<u128, NotAnId> {
-    let bytes = text.as_bytes();
-    let shaped = bytes.len() == 36
-        && bytes.iter().enumerate().all(|(at, b)| match at {
-            8 | 13 | 18 | 23 => *b == b'-',
-            _ => b.is_ascii_digit() || (b'a'..=b'f').contains(b),
-        });
-    if !shaped {
-        return Err(NotAnId(text.to_owned()));
+    let bad = || NotAnId(text.to_owned());
+    if text.len() != LENGTH {
+        return Err(bad());
     }
-    let hex: String = text.chars().filter(|c| *c != '-').collect();
-    u128::from_str_radix(&hex, 16).map_err(|_| NotAnId(text.to_owned()))
+    let mut bits = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let digit = match (DASHES.contains(&at), byte) {
+            (true, b'-') => continue,
+            (false, b'0'..=b'9') => byte - b'0',
+            (false, b'a'..=b'f') => byte - b'a' + 10,
+            _ => return Err(bad()),
+        };
+        bits = bits << 4 | u128::from(digit);
+    }
+    Ok(bits)
+}
+
+/// Reads something from its text, without keeping the text.
+pub struct FromText<T>(pub PhantomData<T>);
+
+impl<T> serde::de::Visitor<'_> for FromText<T>
+where
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
 }
 
 macro_rules! id {
@@ -87,8 +125,7 @@ macro_rules! id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(d)?;
-                text.parse().map_err(serde::de::Error::custom)
+                d.deserialize_str(FromText(PhantomData))
             }
         }
     };
@@ -128,15 +165,25 @@ pub enum Resolve<T> {
 
 /// Finds what `typed` means among `(id, name)` pairs: an exact name, an exact id, or the beginning
 /// of exactly one id (four digits at least, so that a slip does not hit by chance).
-pub fn resolve<T: Copy + fmt::Display>(typed: &str, items: impl Iterator<Item = (T, String)>) -> Resolve<T> {
+pub fn resolve<T: Copy + fmt::Display, N: AsRef<str>>(
+    typed: &str,
+    items: impl Iterator<Item = (T, N)>,
+) -> Resolve<T> {
+    // Most of what is typed cannot begin an id; then no id needs to be written out.
+    let may_be_id = typed.len() >= 4 && typed.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     let mut by_prefix = Vec::new();
     for (id, name) in items {
-        let text = id.to_string();
-        if name == typed || text == typed {
+        if name.as_ref() == typed {
             return Resolve::One(id);
         }
-        if typed.len() >= 4 && text.starts_with(typed) {
-            by_prefix.push((id, text));
+        if may_be_id {
+            let text = id.to_string();
+            if text == typed {
+                return Resolve::One(id);
+            }
+            if text.starts_with(typed) {
+                by_prefix.push((id, text));
+            }
         }
     }
     match by_prefix.as_slice() {

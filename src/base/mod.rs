@@ -10,5 +10,6 @@ pub mod frame;
 pub mod id;
 pub mod log;
 pub mod rng;
+pub mod shared;
 pub mod text;
 pub mod units;

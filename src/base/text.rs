@@ -1,5 +1,6 @@
 //! Text for people: aligned tables, times, and the escaping of what other machines said.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -7,37 +8,67 @@ use super::clock::Wall;
 
 /// Columns that widen to fit, two spaces between them, no trailing blanks.
 #[must_use]
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut width: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+pub fn table<T: AsRef<str>>(head: &[&str], rows: &[Vec<T>]) -> String {
+    let mut width: Vec<usize> = head.iter().map(|h| characters(h)).collect();
     for row in rows {
         for (w, cell) in width.iter_mut().zip(row) {
-            *w = (*w).max(cell.chars().count());
+            *w = (*w).max(characters(cell.as_ref()));
         }
     }
     let mut out = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut text = String::new();
         for (cell, w) in cells.zip(&width) {
-            let _ = write!(text, "{cell}{:pad$}  ", "", pad = w - cell.chars().count());
+            out.push_str(cell);
+            out.extend(std::iter::repeat_n(' ', w - characters(cell) + 2));
         }
-        out.push_str(text.trim_end());
+        out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
     };
     line(&mut head.iter().copied());
     for row in rows {
-        line(&mut row.iter().map(String::as_str));
+        line(&mut row.iter().map(AsRef::as_ref));
     }
     out
+}
+
+fn characters(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
 /// Makes text from elsewhere harmless on a terminal, in a log line and in a mail: control
 /// characters and those that reorder text are shown as `\u{..}`, never obeyed.
 #[must_use]
 pub fn harmless(text: &str) -> String {
+    shown(text).into_owned()
+}
+
+/// As [`harmless`], without a copy of what is harmless already.
+#[must_use]
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_harmful(c) {
             let _ = write!(out, "\\u{{{:x}}}", c as u32);
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The same for JSON: as its own escapes, so that the value is what it was.
+#[must_use]
+pub fn harmless_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Control characters below 0x80 are escaped already, or are blanks between the items.
+        if is_harmful(c) && c >= '\u{7f}' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         } else {
             out.push(c);
         }
@@ -164,7 +195,7 @@ mod tests {
 
     #[test]
     fn columns_widen_and_lines_have_no_trailing_blanks() {
-        let rows = vec![vec!["a".into(), "x".into()], vec!["longer".into(), String::new()]];
+        let rows = vec![vec!["a", "x"], vec!["longer", ""]];
         assert_eq!(table(&["ID", "NAME"], &rows), "ID      NAME\na       x\nlonger\n");
     }
 
@@ -189,6 +220,16 @@ mod tests {
     #[test]
     fn what_a_target_says_cannot_steer_a_terminal() {
         assert_eq!(harmless("a\x1b[31m\r\n\u{202e}b"), "a\\u{1b}[31m\\u{d}\\u{a}\\u{202e}b");
+    }
+
+    #[test]
+    fn json_keeps_its_values_and_steers_no_terminal() {
+        let said = "a\u{1b}[31m\u{9b}2J\u{7f}\u{202e}\u{e0041}\u{e9}\n";
+        let json = serde_json::to_string_pretty(&[said]).unwrap();
+        let safe = harmless_json(&json);
+        assert!(!safe.chars().any(|c| is_harmful(c) && c != '\n'), "{safe:?}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&safe).unwrap(), [said]);
+        assert!(safe.contains('\u{e9}'));
     }
 
     #[test]

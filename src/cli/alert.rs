@@ -10,9 +10,11 @@ use crate::view::Filter;
 use super::parse::Said;
 use super::{Failure, Session, ask, input, show};
 
-/// Mail submission (RFC 6409) and its variant that is encrypted from the first byte (RFC 8314).
+/// Mail submission (RFC 6409), its variant that is encrypted from the first byte (RFC 8314), and the
+/// relay within a house that speaks in the clear: as `cluster.yaml` has it.
 const SUBMISSION: u16 = 587;
 const SUBMISSIONS: u16 = 465;
+const RELAY: u16 = 25;
 
 /// `qu alert add smtp <name> ...`.
 pub fn add_smtp(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
@@ -23,7 +25,11 @@ pub fn add_smtp(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let to = recipients(said)?.ok_or_else(|| needed("to"))?;
     let given = port(said)?;
     let tls = protection(said, given)?.unwrap_or(MailTls::StartTls);
-    let port = given.unwrap_or(if tls == MailTls::Implicit { SUBMISSIONS } else { SUBMISSION });
+    let port = given.unwrap_or(match tls {
+        MailTls::Implicit => SUBMISSIONS,
+        MailTls::StartTls => SUBMISSION,
+        MailTls::Plain => RELAY,
+    });
     let user = said.text("user").filter(|u| !u.is_empty()).map(str::to_owned);
     let password = input::secret(session, said, "password")?;
     match (&user, &password) {

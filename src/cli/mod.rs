@@ -20,6 +20,7 @@ mod help;
 mod incident;
 mod init;
 mod input;
+mod man;
 mod node;
 mod parse;
 mod serve;

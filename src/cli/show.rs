@@ -54,7 +54,7 @@ pub fn count(n: u64, what: &str) -> String {
 
 /// JSON, indented, with a line break at the end.
 pub fn json(session: &mut Session<'_>, value: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|e| Failure::of(&e))?;
-    text.push('\n');
-    session.print(&text)
+    let mut json = serde_json::to_string_pretty(value).map_err(|e| Failure::of(&e))?;
+    json.push('\n');
+    session.print(&text::harmless_json(&json))
 }

@@ -1,8 +1,10 @@
 //! `qu status`: quorum, master, peers, checks, and what somebody should look at.
 
+use std::borrow::Cow;
+
 use crate::base::text;
 use crate::verdict::Verdict;
-use crate::view::{CheckView, Filter, NoteLevel, View};
+use crate::view::{CheckView, Filter, NoteLevel, ProbeStats, View};
 
 use super::parse::Said;
 use super::{Failure, Session, ask, show};
@@ -100,23 +102,31 @@ fn peers(view: &View) -> String {
 }
 
 fn checks(view: &View) -> String {
-    let row = |c: &std::sync::Arc<CheckView>| {
+    // There may be ten thousand: what can be borrowed is.
+    let row = |c| {
+        let c: &CheckView = c;
+        let cell = |said| if str::is_empty(said) { Cow::Borrowed("-") } else { text::shown(said) };
         vec![
-            c.id.to_string(),
-            show::cell(&c.name),
-            state(c),
-            format!("{}/{}", c.ok, c.total),
-            show::names(&c.alerts),
-            detail(c),
+            Cow::Owned(c.id.to_string()),
+            cell(&c.name),
+            Cow::Borrowed(state(c)),
+            Cow::Owned(format!("{}/{}", c.ok, c.total)),
+            if c.alerts.is_empty() { Cow::Borrowed("-") } else { Cow::Owned(show::names(&c.alerts)) },
+            if c.detail.is_some() { Cow::Owned(detail(c)) } else { Cow::Borrowed("-") },
         ]
     };
-    let rows: Vec<_> = view.checks.iter().map(row).collect();
+    let rows: Vec<_> = view.checks.iter().map(|c| row(c.as_ref())).collect();
     format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], &rows))
 }
 
 /// `up`, `down`, `unknown`, or `disabled`.
-pub fn state(check: &CheckView) -> String {
-    if check.enabled { check.state.to_string() } else { "disabled".to_owned() }
+pub fn state(check: &CheckView) -> &'static str {
+    match (check.enabled, check.state) {
+        (false, _) => "disabled",
+        (true, Verdict::Unknown) => "unknown",
+        (true, Verdict::Up) => "up",
+        (true, Verdict::Down) => "down",
+    }
 }
 
 /// The first failing node's sentence, and which node that is.
@@ -162,11 +172,7 @@ fn notes(view: &View) -> Option<String> {
         lines
             .push(format!("warning: node {id} is being caught up and does not count towards the quorum yet"));
     }
-    if view.probes.late > 0 {
-        let worst = text::about(std::time::Duration::from_millis(view.probes.worst_late_ms));
-        let late = show::count(view.probes.late, "probe");
-        lines.push(format!("warning: {late} of the last minute started late, by up to {worst}"));
-    }
+    lines.extend(probes(&view.probes));
     for alert in view.alerts.iter().filter(|a| a.failed > 0 || a.queue > 0 && a.last_error.is_some()) {
         let why = alert.last_error.as_ref().map_or(String::new(), |e| format!(": {}", show::safe(e)));
         let name = show::safe(&alert.name);
@@ -177,6 +183,35 @@ fn notes(view: &View) -> Option<String> {
         lines.push(format!("warning: alert {name:?}: {what}{why}"));
     }
     (!lines.is_empty()).then(|| format!("NOTES\n{}\n", lines.join("\n")))
+}
+
+/// A start this much after its time is late, milliseconds.
+const LATE_MS: u64 = 250;
+
+/// How far this node's own probes are behind.
+fn probes(probes: &ProbeStats) -> Vec<String> {
+    let about = |ms| text::about(std::time::Duration::from_millis(ms));
+    let mut lines = Vec::new();
+    // One in a hundred may be late on a host that has other things to do.
+    if probes.p99_late_ms > LATE_MS {
+        let (worst, p99, late) = (about(probes.worst_late_ms), about(probes.p99_late_ms), probes.late);
+        lines.push(format!(
+            "warning: {late} probes of the last minute started late, by up to {worst} (99 of 100 within {p99})"
+        ));
+    }
+    if probes.lost > 0 {
+        let lost = probes.lost;
+        lines.push(format!(
+            "warning: {lost} probes of the last minute were left out: this node cannot keep up"
+        ));
+    }
+    if probes.waiting > 0 {
+        let (waiting, most) = (probes.waiting, probes.most_sockets);
+        lines.push(format!(
+            "warning: {waiting} probes wait for a descriptor: {most} may be open (raise LimitNOFILE, ulimit -n)"
+        ));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The one place where the command line touches what is neither its own nor `control`'s: where
 //! files are, how a node is made, and the daemon itself.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::base::clock::{Clock, RealClock};
-use crate::config::node::Overrides;
+use crate::base::{file, text};
+use crate::config::node::{self, Overrides};
 use crate::config::paths::{self, Env, Paths};
 use crate::daemon::{self, start};
 use crate::sys::{cred, signal};
@@ -63,6 +65,28 @@ pub fn init(new: &NewNode) -> Result<Made, Failure> {
     })
 }
 
+/// The largest credential that is read: a secret and a line's end are far less.
+const LARGEST_CREDENTIAL: u64 = 4096;
+
+/// What systemd hands over in files that only this daemon can read (`LoadCredential=`): the
+/// cluster's secret, if it is there.
+///
+/// # Errors
+/// One line that names the file and does not show what is in it.
+fn credentials(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Overrides, String> {
+    let none = Overrides::default();
+    let Some(dir) = lookup("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()) else { return Ok(none) };
+    let path = PathBuf::from(dir).join("cluster-secret");
+    let said = match file::read_text(&path, LARGEST_CREDENTIAL) {
+        Ok(said) => said,
+        Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(none),
+        Err(e) => return Err(text::chain(&e)),
+    };
+    let line = said.strip_suffix('\n').unwrap_or(&said);
+    let secret = node::cluster_secret(line.strip_suffix('\r').unwrap_or(line));
+    Ok(Overrides { secret: Some(secret.map_err(|e| format!("{}: {e}", path.display()))?), ..none })
+}
+
 /// How this process may ping.
 pub fn pings() -> crate::view::mesh::Pings {
     daemon::mesh::pings()
@@ -80,7 +104,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     // Before the first thread: each inherits the mask.
     signal::block().map_err(|e| Failure::Failed(format!("cannot block signals: {e}")))?;
     let (dir, socket) = (options.dir.clone(), options.socket.clone());
-    let overrides = options.flags.clone().over(environment);
+    let given = credentials(&lookup).map_err(Failure::Failed)?;
+    let overrides = options.flags.clone().over(environment).over(given);
     daemon::run(&daemon::Options { dir, socket, overrides }).map_err(Failure::Failed)
 }
 
@@ -97,4 +122,31 @@ pub fn sandbox(session: &mut Session<'_>, options: &SandboxOptions) -> Result<()
         break_after: options.break_after,
     };
     daemon::sandbox::run(&options, session.out).map_err(Failure::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_may_come_as_a_credential() {
+        let dir = std::env::temp_dir().join(format!("qu-credentials-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let named = |_: &str| Some(dir.display().to_string());
+        assert_eq!(credentials(&|_| None), Ok(Overrides::default()));
+        assert_eq!(credentials(&|_| Some(String::new())), Ok(Overrides::default()));
+        assert_eq!(credentials(&named), Ok(Overrides::default()), "there need not be one");
+
+        let file = dir.join("cluster-secret");
+        for end in ["", "\n", "\r\n"] {
+            std::fs::write(&file, format!("correct horse battery{end}")).unwrap();
+            let secret = credentials(&named).unwrap().secret.unwrap();
+            assert_eq!(secret.reveal(), "correct horse battery");
+        }
+        std::fs::write(&file, "tooshort\n").unwrap();
+        let why = credentials(&named).unwrap_err();
+        assert!(why.contains("cluster-secret: the cluster secret must have"), "{why}");
+        assert!(!why.contains("tooshort"), "{why}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -165,10 +165,10 @@ pub fn differences(before: &Cluster, after: &Cluster) -> Vec<Difference> {
     let ids = [before, after].map(|c| vec![("cluster_id", Shown::Plain(c.id.to_string()))]);
     found.extend(changed("cluster".to_owned(), &ids[0], &ids[1]));
     found.extend(changed("settings".to_owned(), &settings(&before.settings), &settings(&after.settings)));
-    found.extend(items(&before.peers, &after.peers, &Peers));
+    found.extend(items(before.peers.iter(), after.peers.iter(), &Peers));
     let names = Names::of(&[before, after]);
-    found.extend(items(&before.checks, &after.checks, &Checks(&names)));
-    found.extend(items(&before.alerts, &after.alerts, &Alerts));
+    found.extend(items(before.checks.iter(), after.checks.iter(), &Checks(&names)));
+    found.extend(items(before.alerts.iter(), after.alerts.iter(), &Alerts));
     found
 }
 
@@ -241,20 +241,21 @@ pub(super) fn peer_label(id: NodeId) -> String {
     format!("peer {id}")
 }
 
-fn items<K: Ord, T: PartialEq>(
-    before: &BTreeMap<K, T>,
-    after: &BTreeMap<K, T>,
+fn items<'a, K: Ord + 'a, T: PartialEq + 'a>(
+    before: impl Iterator<Item = (&'a K, &'a T)>,
+    after: impl Iterator<Item = (&'a K, &'a T)>,
     kind: &impl Kind<T>,
 ) -> Vec<Difference> {
+    let (before, after): (BTreeMap<&K, &T>, BTreeMap<&K, &T>) = (before.collect(), after.collect());
     let mut found = Vec::new();
-    for (id, old) in before {
+    for (id, old) in &before {
         match after.get(id) {
             None => found.push(Difference { item: kind.label(old), how: How::Removed }),
             Some(new) if new == old => {}
             Some(new) => found.extend(changed(kind.label(old), &kind.fields(old), &kind.fields(new))),
         }
     }
-    for new in after.iter().filter(|(id, _)| !before.contains_key(id)).map(|(_, new)| new) {
+    for new in after.iter().filter(|(id, _)| !before.contains_key(*id)).map(|(_, new)| new) {
         found.push(Difference { item: kind.label(new), how: How::Added(kind.summary(new)) });
     }
     found.sort_by(|a, b| a.item.cmp(&b.item));

@@ -95,8 +95,8 @@ pub fn hand_edit(base: &Cluster, edited: &Cluster) -> Result<Vec<Edit>, Refused>
     let (gone, kept): (Vec<_>, Vec<_>) = alerts.into_iter().partition(|(_, after)| after.is_none());
     let alert = |(before, after)| Edit::Alert { before, after };
     edits.extend(kept.into_iter().map(alert));
-    let checks = changes(&base.checks, &edited.checks);
-    edits.extend(checks.into_iter().map(|(before, after)| Edit::Check { before, after }));
+    let checks = base.checks.against(&edited.checks).map(|(_, old, new)| (own(old), own(new)));
+    edits.extend(checks.map(|(before, after)| Edit::Check { before, after }));
     edits.extend(gone.into_iter().map(alert));
     edits.extend(peers);
     Ok(edits)
@@ -154,6 +154,10 @@ fn peers(base: &Cluster, edited: &Cluster) -> Result<Vec<Edit>, Refused> {
 }
 
 type Change<T> = (Option<T>, Option<T>);
+
+fn own<T: Clone>(item: Option<&Arc<T>>) -> Option<T> {
+    item.map(|item| T::clone(item))
+}
 
 fn changes<K: Ord, T: Clone + PartialEq>(
     base: &BTreeMap<K, Arc<T>>,

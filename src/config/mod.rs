@@ -27,7 +27,8 @@ pub use diff::{Difference, Edit, differences};
 pub use document::{LARGEST_FILE, YamlError};
 pub use merge::{History, Refused, conflicts, hand_edit, merged};
 pub use model::{
-    Alert, Channel, Check, Cluster, Header, MailTls, Mailbox, Name, Peer, Secret, Settings, Target, Url,
+    Alert, Channel, Check, Checks, Cluster, Header, MailTls, Mailbox, Name, Peer, Secret, Settings, Target,
+    Url,
 };
 pub use node::{NodeConfig, Overrides};
 pub use paths::Paths;

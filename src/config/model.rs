@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Wall;
 use crate::base::id::{AlertId, CheckId, ClusterId, NodeId};
+use crate::base::shared::map::SharedMap;
 use crate::base::units::{Host, HostPort, Span};
 use crate::identity::Fingerprint;
 
@@ -34,7 +35,10 @@ pub const DEFAULT_STATUS: u16 = 200;
 /// A mail to more than this many is a mailing list's work.
 pub const MOST_RECIPIENTS: usize = 100;
 /// The longest template, bytes.
-pub const LONGEST_TEMPLATE: usize = 64 * 1024;
+pub const LONGEST_TEMPLATE: usize = 16 * 1024;
+
+/// Checks by id. Versions of a configuration share those that are the same in both.
+pub type Checks = SharedMap<CheckId, Arc<Check>>;
 
 /// The replicated configuration: everything that is in `cluster.yaml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +57,7 @@ pub struct Cluster {
     /// The members.
     pub peers: BTreeMap<NodeId, Peer>,
     /// What is watched. Shared, since the scheduler and the view hold them too.
-    pub checks: BTreeMap<CheckId, Arc<Check>>,
+    pub checks: Checks,
     /// Where alerts go.
     pub alerts: BTreeMap<AlertId, Arc<Alert>>,
 }

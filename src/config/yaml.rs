@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::document::{Document, Field, Part, Shape, YamlError, text, texts};
 use super::model::{DEFAULT_INTERVAL, DEFAULT_STATUS, DEFAULT_TIMEOUT};
 use super::write::{BEGIN, END};
-use super::{Alert, Channel, Check, Cluster, MailTls, Name, Peer, Secret, Settings, Target};
+use super::{Alert, Channel, Check, Checks, Cluster, MailTls, Name, Peer, Secret, Settings, Target};
 use crate::base::clock::Wall;
 use crate::base::id::{AlertId, CheckId, NodeId};
 use crate::base::text::{parse_rfc3339, shorten};
@@ -179,9 +179,9 @@ fn checks(
     top: &Part,
     alerts: &BTreeMap<AlertId, Arc<Alert>>,
     new_id: &mut dyn FnMut() -> u128,
-) -> Result<BTreeMap<CheckId, Arc<Check>>, YamlError> {
+) -> Result<Checks, YamlError> {
     let by_name: HashMap<&str, AlertId> = alerts.values().map(|a| (a.name.as_str(), a.id)).collect();
-    let mut checks = BTreeMap::new();
+    let mut checks = Checks::new();
     let (mut ids, mut names) = (Seen::new("id"), Seen::new("name"));
     for part in top.items("checks", "check") {
         let check = check(&part, new_id)?;

@@ -19,6 +19,8 @@ use crate::transport::{AnswerOutcome, PeerMessage};
 const AGAIN: Duration = Duration::from_millis(50);
 /// A change that was sent to the master is sent again after this: the same id, so it counts once.
 const RESEND: Duration = Duration::from_secs(1);
+/// Clocks of peers that differ by more than this are not believed.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 /// The largest change, bytes of its written form: it must fit into one message between nodes.
 const LARGEST_CHANGE: usize = 4 * 1024 * 1024;
 
@@ -59,6 +61,7 @@ impl Core {
             return;
         }
         let now = self.clock.mono();
+        let at = believable(at, self.clock.wall());
         if self.requests.add(id, body, at, Origin::Peer(from), now) {
             self.try_one(id);
         }
@@ -160,7 +163,9 @@ impl Core {
         if let Some(state) = &self.state {
             state.check(body).map_err(|e| e.to_string())?;
         }
-        self.understood(body.kind())
+        // Who is to go does not have to understand it.
+        let gone = body.member().and_then(|m| if let Member::Remove(node) = m { Some(node) } else { None });
+        self.understood(body.kind(), gone)
     }
 
     /// The quorum core did not take it, or lost it with the role.
@@ -310,6 +315,12 @@ fn for_good(why: &Refusal) -> Option<String> {
     }
 }
 
+/// When a peer's client asked, by the peer's clock: as long as that clock is not far from ours. A
+/// silence of one hour that a node with another date asks for begins now.
+fn believable(said: Wall, ours: Wall) -> Wall {
+    if said.since(ours).max(ours.since(said)) <= CLOCKS_DIFFER { said } else { ours }
+}
+
 /// The recorded result of a change, for a client.
 pub fn answered(result: &Result<state::Done, state::Refused>) -> Reply {
     match result {
@@ -367,6 +378,20 @@ mod tests {
             Refusal::Duplicate,
         ] {
             assert_eq!(for_good(&passes), None);
+        }
+    }
+
+    #[test]
+    fn a_peers_clock_is_believed_while_it_is_near_ours() {
+        let ours = Wall::SANE;
+        for (said, taken) in [
+            (Wall(ours.0 - 50_000), Wall(ours.0 - 50_000)),
+            (Wall(ours.0 + 50_000), Wall(ours.0 + 50_000)),
+            (Wall(ours.0 + 70_000), ours),
+            (Wall(0), ours),
+            (Wall::LAST, ours),
+        ] {
+            assert_eq!(believable(said, ours), taken, "{said:?}");
         }
     }
 }

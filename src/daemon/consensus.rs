@@ -11,7 +11,7 @@ use crate::base::id::NodeId;
 use crate::base::text;
 use crate::log;
 use crate::quorum::io::{Input, Output, Role, Write};
-use crate::quorum::message::{Command as Sealed, Entry, Snapshot};
+use crate::quorum::message::{Command as Sealed, Entry, Message, Snapshot};
 use crate::state::command::Command;
 use crate::state::snapshot;
 use crate::store;
@@ -232,6 +232,13 @@ impl Core {
             );
         }
         match message {
+            PeerMessage::Quorum(message) if !is_readable(&message) => {
+                // In the log it would end this node, now and at every start.
+                let what =
+                    "sent an entry that this version cannot read (is it newer? then upgrade this node)";
+                log!(Warn, "quorum", "a peer broke the rules", peer = peer, what = what);
+                self.out.links.misbehaved(peer, what);
+            }
             PeerMessage::Quorum(message) => self.drive(Input::Received { from: peer, message }),
             PeerMessage::Reports(reports) => self.on_reports(peer, &reports),
             PeerMessage::Propose { request, body, at } => self.on_propose(peer, request, body, at),
@@ -255,6 +262,12 @@ impl Core {
             }
         }
     }
+}
+
+/// Whether every command in it is one that this version can carry out.
+fn is_readable(message: &Message) -> bool {
+    let Message::Append { entries, .. } = message else { return true };
+    entries.iter().filter_map(|e| e.command.as_ref()).all(|c| read(c).is_ok())
 }
 
 fn read(sealed: &Sealed) -> Result<Command, String> {

@@ -29,7 +29,7 @@ use crate::base::id::{CheckId, NodeId, RequestId};
 use crate::base::rng::Rng;
 use crate::config::Cluster;
 use crate::deliver::{DeliveryOutcome, Desk};
-use crate::identity::Trust;
+use crate::identity::{Known, Trust};
 use crate::log;
 use crate::probe::Prober;
 use crate::quorum::Node;
@@ -119,13 +119,18 @@ pub struct Core {
     pub(super) joining: super::joining::Joining,
     /// Whom this node knew at its start; until it counts among the members.
     pub(super) floor: Option<Arc<Trust>>,
-    /// Whom a peer named as members by a config version that this node does not have yet.
-    pub(super) introduced: Option<super::effects::Introduced>,
+    /// Whom each peer named as members by a config version that this node does not have yet.
+    pub(super) introduced: BTreeMap<NodeId, (u64, Vec<Known>)>,
+    /// What runs out at times.
+    pub(super) scarcity: super::scarcity::Scarcity,
     /// Bytes of commands applied since the last snapshot.
     pub(super) log_bytes: usize,
     pub(super) snapshot_bytes: usize,
     pub(super) acting: bool,
     pub(super) started: Mono,
+    /// The end of the log that the disk held at the start: up to here, what is applied happened
+    /// before, and is no news.
+    pub(super) past: u64,
     fatal: Option<String>,
     stopping: Option<Mono>,
     /// The role was handed over in order to stop: until then its new holder is waited for.
@@ -173,6 +178,7 @@ impl Core {
         Core {
             me: start.me,
             rng: Rng::new(start.seed),
+            past: start.node.status().end.index,
             node: start.node,
             state: None,
             tally: Tally::new(now, &nobody),
@@ -194,7 +200,8 @@ impl Core {
             out: start.out,
             joining: start.joining,
             floor: Some(start.known),
-            introduced: None,
+            introduced: BTreeMap::new(),
+            scarcity: super::scarcity::Scarcity::default(),
             log_bytes: 0,
             snapshot_bytes: 0,
             acting: false,

@@ -9,34 +9,39 @@ use crate::identity::trust::TrustError;
 use crate::identity::{Known, Trust};
 use crate::log;
 use crate::quorum::io::Input;
+use crate::state::changes::MOST_PEERS;
 use crate::state::command::Command;
 use crate::state::{Effects, Settled};
 use crate::transport::PeerMessage;
 
-/// Whom a peer named as members.
-#[derive(Clone, Debug)]
-pub struct Introduced {
-    /// By its configuration of this version.
-    version: u64,
-    /// Which peer.
-    by: NodeId,
-    /// Whom.
-    peers: Vec<Known>,
-}
-
 impl Core {
     /// One entry was applied.
     pub(super) fn carry_out_effects(&mut self, command: Option<&Command>, effects: &Effects) {
+        let past = self.state.as_ref().is_some_and(|s| s.index() <= self.past);
         for changed in &effects.transitions {
             let silenced = if changed.silenced { " (silenced)" } else { "" };
             let sentence = format!("verdict {} -> {}{silenced}", changed.from, changed.to);
-            log!(Info, "verdict", sentence, check = changed.name, id = changed.check);
-            self.tally.clear(changed.check);
+            match past {
+                true => log!(Debug, "verdict", format!("before the start: {sentence}"), check = changed.name),
+                false => log!(Info, "verdict", sentence, check = changed.name, id = changed.check),
+            }
+            self.tally.decided(changed.check, changed.to);
             self.picture.verdict_changed(changed.check);
         }
         for (delivery, how) in &effects.settled {
-            if let Settled::GaveUp(why) = how {
-                log!(Error, "deliver", "a message was given up", message = delivery, why = why);
+            match how {
+                Settled::GaveUp(why) if !past => {
+                    log!(Error, "deliver", "a message was given up", message = delivery, why = why);
+                }
+                Settled::Delivered => log!(Debug, "deliver", "settled", message = delivery),
+                Settled::GaveUp(_) | Settled::Folded(_) | Settled::AlertRemoved => {}
+            }
+            // Another master may have had it accepted: what is settled is not tried again here.
+            // (What was folded was never first in its lane, and so never at the desk.)
+            if !matches!(how, Settled::Folded(_)) {
+                for alert in &effects.queues {
+                    self.out.desk.withdraw(*alert, *delivery);
+                }
             }
         }
         if !effects.queues.is_empty() {
@@ -46,7 +51,12 @@ impl Core {
         if effects.config_changed() {
             let by = command.map(|c| c.by.short()).unwrap_or_default();
             if let Some(cluster) = self.cluster().cloned() {
-                log!(Info, "config", "configuration changed", version = cluster.version, by = by);
+                match past {
+                    true => log!(Debug, "config", "before the start: configuration changed", by = by),
+                    false => {
+                        log!(Info, "config", "configuration changed", version = cluster.version, by = by)
+                    }
+                }
                 self.follow_config(&cluster);
             }
         }
@@ -71,7 +81,8 @@ impl Core {
             Ok(trust) => self.out.links.set_peers(cluster.id, Arc::new(trust)),
             Err(e) => return self.fatal(format!("the peers of the configuration: {e}")),
         }
-        self.out.prober.set_checks(cluster.checks.values().cloned().collect());
+        self.out.prober.spare(super::scarcity::spared(cluster));
+        self.out.prober.set_checks(cluster.checks.clone());
         self.out.desk.set_alerts(&cluster.alerts);
         self.tally.configure(now, cluster);
         self.outgoing.retain(|id| cluster.checks.contains_key(id));
@@ -79,6 +90,8 @@ impl Core {
             // Not while this is the past: the files say more than it does.
             self.out.files.put(Arc::clone(cluster));
             self.peers.retain(|id, _| cluster.peers.contains_key(id));
+            let newer = |id: &NodeId, said: u64| cluster.peers.contains_key(id) && said > cluster.version;
+            self.introduced.retain(|id, said| newer(id, said.0));
         }
         self.watch_own_key();
         self.watch_own_address();
@@ -91,12 +104,11 @@ impl Core {
     /// whom a peer named by a newer configuration, for one of those may be master by now.
     fn trust_now(&self, cluster: &Cluster) -> Result<Trust, TrustError> {
         let trust = super::start::trust_of(cluster, self.me)?;
-        let knows = |node| {
-            cluster.peers.contains_key(&node) || self.floor.as_ref().is_some_and(|f| f.get(node).is_some())
-        };
-        // The word of a peer that is none any more ends with it.
-        let newer = self.introduced.iter().filter(|i| i.version > cluster.version && knows(i.by));
-        let known = self.floor.iter().flat_map(|floor| floor.nodes()).chain(newer.flat_map(|i| &i.peers));
+        // Who introduces others is a peer himself; when he goes, so do they.
+        let may = |who: &NodeId| self.floor.is_some() || cluster.peers.contains_key(who);
+        let newer = self.introduced.iter().filter(|(who, said)| may(who) && said.0 > cluster.version);
+        let newer = newer.flat_map(|(_, (_, members))| members);
+        let known = self.floor.iter().flat_map(|floor| floor.nodes()).chain(newer);
         Ok(known.filter(|k| k.node_id != self.me).cloned().fold(trust, super::start::also))
     }
 
@@ -111,13 +123,16 @@ impl Core {
     /// A peer knows of a newer configuration. Its members may speak with this node, which is how it
     /// learns that configuration; what they may do there, the log alone says.
     pub(super) fn on_introduced(&mut self, by: NodeId, version: u64, peers: &[Peer]) {
+        if peers.len() > MOST_PEERS {
+            return self.out.links.misbehaved(by, format!("names {} peers of its cluster", peers.len()));
+        }
         let here = self.cluster().cloned();
         let here = here.unwrap_or_else(|| Arc::new(super::start::nobody(self.joining.cluster)));
-        let heard = self.introduced.as_ref().map_or(0, |i| i.version);
+        let heard = self.introduced.get(&by).map_or(0, |(version, _)| *version);
         if version <= here.version.max(heard) {
             return;
         }
-        self.introduced = Some(Introduced { version, by, peers: peers.iter().map(Known::from).collect() });
+        self.introduced.insert(by, (version, peers.iter().map(Known::from).collect()));
         match self.trust_now(&here) {
             Ok(trust) => self.out.links.set_peers(here.id, Arc::new(trust)),
             Err(e) => self.fatal(format!("the peers of the configuration: {e}")),

@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 
 use super::event::Event;
 use super::keyring::Settler;
+use super::plan;
 use super::sight::{Replaced, Sight, Sighting};
 use crate::base::clock::{Clock, Mono};
 use crate::base::rng::Rng;
@@ -30,11 +31,16 @@ use crate::config::{Cluster, trust, write, yaml};
 use crate::control::message::Reply;
 use crate::identity::Trust;
 use crate::log;
+use crate::sys::memory;
 
 /// Between two writes this many times as long as the last one took: many changes to a large
 /// configuration, one after the other, shall not keep the disk busy with whole files.
 const SPACING: u32 = 10;
 const LONGEST_SPACING: Duration = Duration::from_secs(1);
+/// Free memory is given back this often,
+const TIDY: Duration = Duration::from_secs(60);
+/// and this long after the start and after a configuration was written.
+const AFTER_PEAK: Duration = Duration::from_secs(3);
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_millis(1000);
 /// How long a node may take after its start to learn what its own file knows already.
@@ -109,6 +115,8 @@ pub struct Files {
     write_failed: bool,
     /// The next write waits until then, unless the daemon ends.
     write_from: Mono,
+    /// When memory that is free is given back next.
+    tidy_at: Mono,
 }
 
 /// What an edit came to.
@@ -136,6 +144,7 @@ impl Files {
         keys: Settler,
     ) -> Files {
         Files {
+            tidy_at: clock.mono() + AFTER_PEAK,
             sight: Sight::new(paths.cluster_yaml()),
             paths,
             me,
@@ -180,6 +189,17 @@ impl Files {
             if self.clock.mono() >= self.write_from {
                 self.write_waiting();
             }
+            self.tidy();
+        }
+    }
+
+    /// Gives back what the start, a written file, an edit or whatever else has left free. Here,
+    /// because this is the thread that nobody waits for.
+    fn tidy(&mut self) {
+        let now = self.clock.mono();
+        if now >= self.tidy_at {
+            memory::give_back();
+            self.tidy_at = now + TIDY;
         }
     }
 
@@ -260,6 +280,10 @@ impl Files {
             Err(_) if self.is_ahead(edited.version) && self.is_young() => return Judged::Later,
             Err(why) => return self.reject(text, &why),
         };
+        if let Err(why) = plan::templates(&base, &edited) {
+            log!(Error, "files", format!("an edit is left alone until the next save: cluster.yaml: {why}"));
+            return Judged::Unreadable;
+        }
         let items = match merge::hand_edit(&base, &edited) {
             Ok(items) => items,
             Err(why) => return self.reject(text, &why.to_string()),
@@ -358,6 +382,9 @@ impl Files {
     }
 
     fn write_waiting(&mut self) {
+        if self.waiting.is_some() {
+            self.tidy_at = self.tidy_at.min(self.clock.mono() + AFTER_PEAK);
+        }
         let Some(cluster) = self.waiting.take() else { return };
         let began = self.clock.mono();
         let text = write::to_yaml(&cluster);

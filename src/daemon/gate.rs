@@ -10,7 +10,7 @@ use crate::transport::Hello;
 
 /// Kinds that every version understands, from the first one on.
 const FROM_THE_START: &[&str] =
-    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "test", "silence", "end_silence", "remind"];
+    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "silence", "end_silence", "remind"];
 
 /// Whether every voter understands this kind of command; `heard` is what each said last.
 ///

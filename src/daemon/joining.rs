@@ -111,7 +111,7 @@ impl Core {
             updated_by: Some(offer.adder),
             settings: crate::config::Settings::default(),
             peers: offer.peers.iter().map(|p| (p.node_id, p.clone())).collect(),
-            checks: std::collections::BTreeMap::new(),
+            checks: crate::config::Checks::new(),
             alerts: std::collections::BTreeMap::new(),
         };
         file::replace(&self.joining.note, write::to_yaml(&note).as_bytes(), 0o600)

@@ -6,6 +6,9 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::file;
+use crate::sys::files::NO_FOLLOW;
+
 /// The lock; held while this lives.
 #[derive(Debug)]
 pub struct DirLock {
@@ -61,8 +64,8 @@ impl DirLock {
     pub fn take(path: &Path) -> Result<DirLock, LockError> {
         let io = |source| LockError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
-        let mut written =
-            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_FOLLOW);
+        let mut written = options.open(path).map_err(io)?;
         // Held by a descriptor that only reads: one that writes would keep an operator from making
         // the file system read-only.
         let file = File::open(path).map_err(io)?;
@@ -75,6 +78,7 @@ impl DirLock {
             }
             Err(TryLockError::Error(e)) => return Err(io(e)),
         }
+        file::give_to_owner(path, &written).map_err(|e| io(e.source))?;
         written.set_len(0).and_then(|()| written.rewind()).map_err(io)?;
         writeln!(written, "{}", std::process::id()).map_err(io)?;
         Ok(DirLock { _file: file })

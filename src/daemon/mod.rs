@@ -44,6 +44,7 @@ mod reports;
 mod requests;
 mod rotate;
 pub mod sandbox;
+mod scarcity;
 mod secrets;
 mod sight;
 mod slowness;
@@ -79,6 +80,7 @@ use crate::probe::{ProbeConfig, Prober};
 use crate::quorum::Node;
 use crate::state::command::KINDS;
 use crate::store;
+use crate::sys::memory;
 use crate::sys::poll::raise_descriptor_limit;
 use crate::sys::signal::{self, Signal};
 use crate::transport::{self, Links, Setup, listen};
@@ -114,6 +116,7 @@ pub struct Options {
 /// Why it could not start, or could not go on: one line.
 pub fn run(options: &Options) -> Result<(), String> {
     threads::panic_ends_process();
+    memory::stay_small();
     match raise_descriptor_limit() {
         Ok(limit) => log!(Debug, "start", "descriptors", limit = limit),
         Err(e) => log!(Warn, "start", "the limit of descriptors stays as it is", why = e),
@@ -204,7 +207,8 @@ impl Life {
 
         let overridden = secrets::overridden(&options.overrides);
         let secrets = Arc::new(Secrets::new(paths, node.config.secret.clone(), overridden));
-        let core_node = Node::new(me, found.timing, found.boot, clock.mono());
+        let mut core_node = Node::new(me, found.timing, found.boot, clock.mono());
+        core_node.judge_snapshots(|data| crate::state::snapshot::from_text(data).is_ok());
         let (inlet, outlet) = Inlet::new();
         let keys = Settler::new(Arc::clone(&node.keys), me, inbox.clone());
         let mut files =

@@ -22,6 +22,8 @@ pub struct Owed {
     /// then: a message may have been accepted whose receipt is still on its way here.
     old_from: Option<Mono>,
     all: bool,
+    /// When time makes something due, and the entry up to which that was worked out.
+    due: Option<(u64, Option<Wall>)>,
 }
 
 impl Owed {
@@ -96,7 +98,11 @@ impl Core {
             return;
         }
         let Some(state) = &self.state else { return };
-        if state.next_due().is_some_and(|at| at <= now) {
+        // Only an entry can change it, and there may be many checks to look through.
+        let due = self.owed.due.filter(|(index, _)| *index == state.index());
+        let (index, next) = due.unwrap_or_else(|| (state.index(), state.next_due()));
+        self.owed.due = Some((index, next));
+        if next.is_some_and(|at| at <= now) {
             for body in state.due(now) {
                 self.begin_own(body);
             }
@@ -129,13 +135,11 @@ fn facts(delivery: &Delivery, alert: &str, core: &Core) -> Facts {
         ok: s.outcome.is_ok(),
         detail: s.outcome.detail().to_owned(),
     };
-    let kind = match (&delivery.kind, delivery.test) {
-        (Kind::Recovered, true) => Word::TestRecovered,
-        (_, true) => Word::TestDown,
-        (Kind::Down, _) => Word::Down,
-        (Kind::Recovered, _) => Word::Recovered,
-        (Kind::Reminder { .. }, _) => Word::Reminder,
-        (Kind::Summary { .. }, _) => Word::Summary,
+    let kind = match &delivery.kind {
+        Kind::Down => Word::Down,
+        Kind::Recovered => Word::Recovered,
+        Kind::Reminder { .. } => Word::Reminder,
+        Kind::Summary { .. } => Word::Summary,
     };
     let mut before = Verdict::Unknown;
     let mut folded = Vec::new();
@@ -148,7 +152,7 @@ fn facts(delivery: &Delivery, alert: &str, core: &Core) -> Facts {
     let ok = about.seen.iter().filter(|s| s.outcome.is_ok()).count();
     Facts {
         kind,
-        check_id: about.check.map(|c| c.to_string()).unwrap_or_default(),
+        check_id: about.check.to_string(),
         check_name: about.name.clone(),
         check_type: about.check_type.clone(),
         target: about.target.clone(),

@@ -11,10 +11,13 @@ use super::core::Core;
 use crate::base::clock::{Mono, Wall};
 use crate::base::id::{AlertId, CheckId, ClusterId, NodeId};
 use crate::config::{Alert, Check, Cluster};
+use crate::deliver::LaneStatus;
 use crate::quorum::io::Status;
 use crate::state::route::routed;
 use crate::verdict::Verdict;
-use crate::view::{AlertView, CheckView, NodeReport, Note, NoteLevel, PeerView, ProbeStats, Quorum, View};
+use crate::view::{
+    AlertView, CheckList, CheckView, NodeReport, Note, NoteLevel, PeerView, ProbeStats, Quorum, View,
+};
 
 /// Between two pictures that differ in reports only.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -24,16 +27,16 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// What the next picture has to take up.
 #[derive(Debug)]
 pub struct Picture {
-    checks: BTreeMap<CheckId, Arc<CheckView>>,
-    /// The configuration that `checks` and `order` show.
+    checks: CheckList,
+    /// The configuration that `checks` shows.
     shown: Option<Arc<Cluster>>,
-    /// In order of name; rebuilt when the configuration changes.
-    order: Vec<CheckId>,
     alerts: Arc<Vec<Arc<AlertView>>>,
     dirty: BTreeSet<CheckId>,
     all_dirty: bool,
     config_dirty: bool,
     alerts_dirty: bool,
+    /// Attempts of the desk that `alerts` shows.
+    attempts: u64,
     publish_at: Mono,
     published: Mono,
     notes: BTreeMap<&'static str, String>,
@@ -44,14 +47,14 @@ impl Picture {
     #[must_use]
     pub fn new(now: Mono) -> Picture {
         Picture {
-            checks: BTreeMap::new(),
+            checks: CheckList::default(),
             shown: None,
-            order: Vec::new(),
             alerts: Arc::default(),
             dirty: BTreeSet::new(),
             all_dirty: true,
             config_dirty: true,
             alerts_dirty: true,
+            attempts: 0,
             publish_at: now,
             published: now,
             notes: BTreeMap::new(),
@@ -104,25 +107,21 @@ impl Picture {
         self.alerts_changed();
     }
 
-    /// Marks what this configuration shows otherwise than the last one: an item that did not change
-    /// is the same one still. With another set of alerts or peers anything may look different.
+    /// Marks what this configuration shows otherwise than the last one. With another set of alerts
+    /// or peers anything may look different.
     fn follow(&mut self, cluster: &Arc<Cluster>) {
         let last = self.shown.replace(Arc::clone(cluster));
         let last = last.filter(|l| same_items(&l.alerts, &cluster.alerts) && l.peers == cluster.peers);
-        let old = last.as_ref().map(|l| &l.checks);
-        let known = |c: &Arc<Check>| old.and_then(|o| o.get(&c.id));
-        let changed: Vec<&Arc<Check>> =
-            cluster.checks.values().filter(|c| known(c).is_none_or(|k| !Arc::ptr_eq(k, c))).collect();
-        let in_order = old.is_some_and(|o| o.len() == cluster.checks.len())
-            && changed.iter().all(|c| known(c).is_some_and(|k| k.name == c.name));
-        self.dirty.extend(changed.iter().map(|c| c.id));
-        if in_order {
-            return;
+        let Some(last) = last else {
+            self.checks = CheckList::default();
+            return self.dirty.extend(cluster.checks.keys());
+        };
+        for (id, old, new) in last.checks.against(&cluster.checks) {
+            if let Some(old) = old.filter(|old| new.is_none_or(|new| new.name != old.name)) {
+                self.checks.remove(old.name.as_str(), *id);
+            }
+            self.dirty.extend(new.map(|check| check.id));
         }
-        let mut order: Vec<&Arc<Check>> = cluster.checks.values().collect();
-        order.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        self.order = order.iter().map(|c| c.id).collect();
-        self.checks.retain(|id, _| cluster.checks.contains_key(id));
     }
 
     /// Says, or no longer says, something that an operator should know.
@@ -158,7 +157,7 @@ pub fn first(me: NodeId, cluster: ClusterId, at: Wall) -> View {
         updated_by: None,
         settings: crate::config::Settings::default(),
         peers: Arc::default(),
-        checks: Arc::default(),
+        checks: CheckList::default(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),
@@ -179,6 +178,7 @@ impl Core {
         self.refresh_checks(now);
         self.refresh_alerts();
         self.watch_standing();
+        self.watch_limits(now);
         let view = self.compose(now);
         self.out.view.set(view);
         self.picture.published = now;
@@ -197,7 +197,7 @@ impl Core {
         for id in std::mem::take(&mut self.picture.dirty) {
             if let Some(check) = cluster.checks.get(&id) {
                 let view = Arc::new(self.show_check(&cluster, check, now));
-                self.picture.checks.insert(id, view);
+                self.picture.checks.put(view);
             }
         }
     }
@@ -241,23 +241,26 @@ impl Core {
     }
 
     fn refresh_alerts(&mut self) {
-        if !std::mem::take(&mut self.picture.alerts_dirty) {
+        let attempts = self.out.desk.attempts();
+        let tried = std::mem::replace(&mut self.picture.attempts, attempts) != attempts;
+        if !std::mem::take(&mut self.picture.alerts_dirty) && !tried {
             return;
         }
         let Some(cluster) = self.cluster().cloned() else { return };
         let mut alerts: Vec<&Arc<Alert>> = cluster.alerts.values().collect();
         alerts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        let trying: BTreeMap<AlertId, Option<(Wall, String)>> =
-            self.out.desk.status().into_iter().map(|s| (s.alert, s.last_error)).collect();
-        let shown = alerts.iter().map(|a| Arc::new(self.show_alert(a, trying.get(&a.id).cloned().flatten())));
+        let lanes: BTreeMap<AlertId, LaneStatus> =
+            self.out.desk.status().into_iter().map(|s| (s.alert, s)).collect();
+        let shown = alerts.iter().map(|a| Arc::new(self.show_alert(a, lanes.get(&a.id))));
         self.picture.alerts = Arc::new(shown.collect());
     }
 
-    fn show_alert(&self, alert: &Alert, trying: Option<(Wall, String)>) -> AlertView {
+    fn show_alert(&self, alert: &Alert, lane: Option<&LaneStatus>) -> AlertView {
         let standing = self.standing(alert.id);
         let queue = self.state.as_ref().map_or(0, |s| s.outbox().queue_length(alert.id));
-        // The newest of what all nodes know (messages given up) and what this one is trying.
-        let error = standing.last_error.into_iter().chain(trying).max_by_key(|(at, _)| *at);
+        // The newest of what all nodes know and what this one has tried, tests included.
+        let tried = lane.and_then(|l| l.last_error.clone());
+        let error = standing.last_error.into_iter().chain(tried).max_by_key(|(at, _)| *at);
         AlertView {
             id: alert.id,
             name: alert.name.to_string(),
@@ -267,7 +270,7 @@ impl Core {
             enabled: alert.enabled,
             remind: alert.remind,
             queue: u32::try_from(queue).unwrap_or(u32::MAX),
-            last_success: standing.last_success,
+            last_success: standing.last_success.max(lane.and_then(|l| l.last_success)),
             last_error: error.as_ref().map(|(_, why)| why.clone()),
             last_error_at: error.map(|(at, _)| at),
             failed: standing.given_up,
@@ -305,9 +308,7 @@ impl Core {
             peers: Arc::new(
                 cluster.peers.values().map(|p| self.show_peer(p, &status, wall, &troubles)).collect(),
             ),
-            checks: Arc::new(
-                self.picture.order.iter().filter_map(|id| self.picture.checks.get(id).cloned()).collect(),
-            ),
+            checks: self.picture.checks.clone(),
             alerts: Arc::clone(&self.picture.alerts),
             probes: self.show_probes(),
             notes: self.show_notes(&status),
@@ -362,8 +363,13 @@ impl Core {
             running: count(stats.in_flight),
             waiting: count(stats.late_now),
             done: stats.done,
-            late: stats.skipped,
+            late: stats.late,
             worst_late_ms: stats.late_worst_ms,
+            p99_late_ms: stats.late_p99_ms,
+            lost: stats.lost,
+            sockets: count(stats.sockets),
+            most_sockets: count(stats.budget),
+            workers: count(stats.workers),
         }
     }
 

@@ -77,10 +77,10 @@ pub fn plan(cluster: &Cluster, ask: &Ask, chance: Chance<'_>) -> Result<Option<C
     }))
 }
 
-fn one<T: Copy + Display>(
+fn one<T: Copy + Display, N: AsRef<str>>(
     kind: &str,
     typed: &str,
-    items: impl Iterator<Item = (T, String)>,
+    items: impl Iterator<Item = (T, N)>,
     see: &str,
 ) -> Result<T, String> {
     match resolve(typed, items) {
@@ -97,7 +97,7 @@ fn one<T: Copy + Display>(
 /// # Errors
 /// A sentence, when none or several fit.
 pub fn find_check(cluster: &Cluster, typed: &str) -> Result<CheckId, String> {
-    let items = cluster.checks.values().map(|c| (c.id, c.name.as_str().to_owned()));
+    let items = cluster.checks.values().map(|c| (c.id, c.name.as_str()));
     one("check", typed, items, "qu check list")
 }
 
@@ -106,7 +106,7 @@ pub fn find_check(cluster: &Cluster, typed: &str) -> Result<CheckId, String> {
 /// # Errors
 /// A sentence, when none or several fit.
 pub fn find_alert(cluster: &Cluster, typed: &str) -> Result<AlertId, String> {
-    let items = cluster.alerts.values().map(|a| (a.id, a.name.as_str().to_owned()));
+    let items = cluster.alerts.values().map(|a| (a.id, a.name.as_str()));
     one("alert", typed, items, "qu alert list")
 }
 
@@ -158,6 +158,25 @@ fn edit_alert(cluster: &Cluster, who: &str, fields: &AlertFields) -> Result<Chan
         channel: fields.channel(&old.channel)?,
     };
     Ok(Change::EditAlert { id, edit })
+}
+
+/// Looks at the templates that an edit of the whole configuration brings: by the rules that a
+/// command goes by. What was there before is not asked again.
+///
+/// # Errors
+/// Which alert's template is wrong, at which line and column of it, and why.
+pub fn templates(before: &Cluster, edited: &Cluster) -> Result<(), String> {
+    for alert in edited.alerts.values() {
+        let old = before.alerts.get(&alert.id);
+        let new = |text: &Option<String>, old: Option<&Option<String>>| {
+            text.clone().filter(|_| old.is_none_or(|old| old != text))
+        };
+        let subject = new(&alert.subject_template, old.map(|a| &a.subject_template));
+        let body = new(&alert.body_template, old.map(|a| &a.body_template));
+        check_templates(subject.as_deref(), body.as_deref())
+            .map_err(|why| format!("alert {:?}: {why}", alert.name.as_str()))?;
+    }
+    Ok(())
 }
 
 fn check_templates(subject: Option<&str>, body: Option<&str>) -> Result<(), String> {

@@ -16,7 +16,7 @@ use super::counter::{AT_ONCE, Control, PATIENCE, late, stopping};
 use super::event::Event;
 use super::gate;
 use super::keyring::Held;
-use crate::base::id::{ClusterId, RequestId};
+use crate::base::id::{ClusterId, NodeId, RequestId};
 use crate::base::text;
 use crate::control::message::{Done, Reply};
 use crate::identity::{Fingerprint, KeyKind, Keys, Succession, keys};
@@ -58,14 +58,14 @@ impl Core {
                 "the others refuse this node's key, so none of them would learn the new one (see qu status)";
             return Err(Reply::refused(text));
         }
-        self.understood("rotate_key").map_err(Reply::refused)?;
+        self.understood("rotate_key", None).map_err(Reply::refused)?;
         Ok(Basis { cluster: cluster.id, version: cluster.version, key: peer.fingerprint })
     }
 
-    /// The version gate, by what this node has heard.
-    pub(super) fn understood(&self, kind: &str) -> Result<(), String> {
+    /// The version gate, by what this node has heard; who goes is not asked.
+    pub(super) fn understood(&self, kind: &str, gone: Option<NodeId>) -> Result<(), String> {
         let voters = self.node.status().membership.voters;
-        let others = voters.into_keys().filter(|v| *v != self.me);
+        let others = voters.into_keys().filter(|v| *v != self.me && Some(*v) != gone);
         let heard = |voter| self.peers.get(&voter).and_then(|known| known.hello.as_ref());
         gate::understood(kind, others, heard)
     }

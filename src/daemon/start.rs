@@ -43,7 +43,7 @@ pub fn nobody(id: ClusterId) -> Cluster {
         updated_by: None,
         settings: Settings::default(),
         peers: BTreeMap::new(),
-        checks: BTreeMap::new(),
+        checks: crate::config::Checks::new(),
         alerts: BTreeMap::new(),
     }
 }
@@ -140,8 +140,7 @@ fn cluster_of_one(config: &NodeConfig, keys: &Keys, wall: Wall) -> Result<Cluste
 /// This host's name, as it was set.
 #[must_use]
 pub fn host_name() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
+    crate::sys::host::name().trim().to_owned()
 }
 
 /// What a node is, read from its directory.

@@ -184,10 +184,14 @@ struct Shared {
     roots: Vec<ureq::tls::Certificate<'static>>,
     /// Nothing is sent any more.
     stopped: AtomicBool,
+    /// Grows with each attempt that has ended, tests included.
+    attempts: AtomicU64,
     /// Grows with each `stop_all`: an attempt of an older count sends nothing.
     term: AtomicU64,
     tests: AtomicUsize,
     workers: Mutex<usize>,
+    /// How often no thread was to be had.
+    threadless: AtomicU64,
     fewer_workers: Condvar,
 }
 
@@ -240,9 +244,11 @@ impl Desk {
             timing,
             roots,
             stopped: AtomicBool::new(false),
+            attempts: AtomicU64::new(0),
             term: AtomicU64::new(0),
             tests: AtomicUsize::new(0),
             workers: Mutex::new(0),
+            threadless: AtomicU64::new(0),
             fewer_workers: Condvar::new(),
         };
         Desk { shared: Arc::new(shared), slots: Mutex::new(BTreeMap::new()) }
@@ -311,6 +317,19 @@ impl Desk {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         locked(&self.slots).values().any(|slot| locked(&slot.lane).is_busy())
+    }
+
+    /// How many attempts have ended so far, tests included: while it stays the same, so does what
+    /// [`Desk::status`] says of successes and errors.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.shared.attempts.load(Ordering::SeqCst)
+    }
+
+    /// How often no thread was to be had since the start: the messages wait in the outbox then.
+    #[must_use]
+    pub fn threadless(&self) -> u64 {
+        self.shared.threadless.load(Ordering::Relaxed)
     }
 
     /// Every destination that was offered something since the start, by id.

@@ -13,7 +13,6 @@
 //! Permission to send is asked again right before the message itself: a master that lost its role
 //! while a slow relay made it wait sends nothing.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -204,12 +203,8 @@ fn judge(stage: &str, trouble: &Trouble) -> Tried {
 
 /// The host's name, as the kernel knows it; an address literal where that is none.
 fn hello_name() -> ClientId {
-    let name = ["/proc/sys/kernel/hostname", "/etc/hostname"]
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok())
-        .and_then(|text| text.trim().parse::<Host>().ok());
-    match name {
-        Some(Host::Name(name)) if name != "localhost" => ClientId::Domain(name),
+    match crate::sys::host::name().trim().parse::<Host>() {
+        Ok(Host::Name(name)) if name != "localhost" => ClientId::Domain(name),
         _ => ClientId::Ipv4(Ipv4Addr::LOCALHOST),
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn ensure(shared: &Arc<Shared>, slot: &Arc<Slot>, lane: &mut Lane) ->
             true
         }
         Err(e) => {
+            shared.threadless.fetch_add(1, Ordering::Relaxed);
             log!(Error, "deliver", "cannot start a thread", alert = lane.name(), why = e);
             false
         }
@@ -66,6 +67,7 @@ fn run(shared: &Shared, slot: &Slot) {
         tell_log(&batch, &tried);
         let now = (shared.clock.mono(), shared.clock.wall());
         let ended = locked(&slot.lane).settle(slot.id, &batch, tried, &shared.timing, now, &mut rng);
+        shared.attempts.fetch_add(1, Ordering::SeqCst);
         for outcome in ended {
             if let Fate::GaveUp { why } = &outcome.fate {
                 log!(
@@ -153,6 +155,7 @@ pub(super) fn test(shared: &Shared, slot: &Slot, alert: &Alert, facts: &Facts) -
         Tried::Held => Err("this node is stopping".to_owned()),
     };
     locked(&slot.lane).tested(&outcome, shared.clock.mono(), shared.clock.wall());
+    shared.attempts.fetch_add(1, Ordering::SeqCst);
     slot.wake.notify_all();
     outcome
 }

@@ -37,7 +37,7 @@ fn cluster(nodes: u8) -> Cluster {
         updated_by: None,
         settings: Settings::default(),
         peers: (1..=nodes).map(|n| (node(n), peer(n))).collect(),
-        checks: BTreeMap::new(),
+        checks: Default::default(),
         alerts: BTreeMap::new(),
     }
 }
@@ -148,7 +148,7 @@ fn view(nodes: u8) -> View {
         updated_by: None,
         settings: Settings::default(),
         peers: Arc::new((1..=nodes).map(shown).collect()),
-        checks: Arc::default(),
+        checks: Default::default(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),

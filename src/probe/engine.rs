@@ -32,8 +32,9 @@ use super::tls::Tls;
 use super::workers::Workers;
 use super::{ProbeConfig, Shared, lock};
 
-/// Descriptors that probes leave to the rest of the program: links, files, clients.
-const RESERVED: u64 = 64;
+/// The loop turns at multiples of this, and whenever a socket is ready: a probe starts so much late
+/// at most, and a thousand of them a second cost a hundred turns.
+const SLICE: Duration = Duration::from_millis(10);
 /// How often probes without a descriptor are tried again, and unsent reports offered again.
 const RETRY: Duration = Duration::from_millis(20);
 /// Read at once from a connection.
@@ -158,7 +159,7 @@ impl Engine {
             self.time();
             self.start_due();
             self.send_echoes();
-            self.reports.flush();
+            self.reports.flush(self.now);
             self.publish();
             let wait = self.wake().since(self.clock.mono());
             if let Err(e) = self.poller.wait(&mut ready, Some(wait)) {
@@ -183,24 +184,23 @@ impl Engine {
     fn wake(&self) -> Mono {
         let due = self.schedule.next_due().unwrap_or(Mono::FAR);
         let timer = self.timers.first().map_or(Mono::FAR, |(at, _)| *at);
-        let retry = !self.waiting.is_empty() || !self.reports.is_empty();
-        let retry = if retry { self.now + RETRY } else { Mono::FAR };
+        let retry = if self.waiting.is_empty() { Mono::FAR } else { self.now + RETRY };
         // An hour at the most, so that no arithmetic on "never" is left to the kernel.
-        due.min(timer).min(retry).min(self.icmp.wake()).min(self.now + Duration::from_secs(3600))
+        let soft = due.min(timer).min(self.reports.wake()).min(self.now + Duration::from_secs(3600));
+        together(soft).min(retry).min(self.icmp.wake())
     }
 
     /// Takes new checks; false when it is time to end.
     fn take_orders(&mut self) -> bool {
-        let (wanted, stop) = {
+        let (wanted, spared, stop) = {
             let mut shared = lock(&self.shared);
-            (shared.wanted.take(), shared.stop)
+            (shared.wanted.take(), shared.spared, shared.stop)
         };
         if let Some(checks) = wanted {
             let limit = descriptor_limit();
-            let left = limit.saturating_sub(RESERVED.min(limit / 2));
+            let left = limit.saturating_sub(spared.min(limit / 2));
             self.budget = usize::try_from(left).unwrap_or(usize::MAX);
-            let with = checks.into_iter().map(|c| (Arc::clone(&c), (self.of)(&c))).collect();
-            for id in self.schedule.reconcile(self.now, with) {
+            for id in self.schedule.reconcile(self.now, checks, self.of) {
                 if let Some(slot) = self.running.get(&id).copied() {
                     self.release(slot);
                 }
@@ -385,14 +385,15 @@ impl Engine {
         self.done += 1;
         self.schedule.finished(due.check.id, due.round);
         let took = self.clock.mono().since(started).as_millis();
-        self.reports.put(Report {
+        let report = Report {
             check: due.check.id,
             boot: self.boot,
             round: due.round,
             of: due.of,
             took_ms: u32::try_from(took).unwrap_or(u32::MAX),
             outcome,
-        });
+        };
+        self.reports.put(report, self.now);
     }
 
     fn send_echoes(&mut self) {
@@ -419,10 +420,22 @@ impl Engine {
         shared.stats.workers = self.workers.alive();
         shared.stats.late_now = self.waiting.len();
         shared.stats.done = self.done;
+        let lost = self.schedule.skipped() - shared.stats.skipped;
+        if lost > 0 {
+            shared.lateness.lose(self.now, lost);
+        }
         shared.stats.skipped = self.schedule.skipped();
+        shared.stats.budget = self.budget;
         shared.stats.sockets = self.open.get();
         shared.stats.starved = self.starved;
+        shared.stats.threadless = self.workers.refused();
     }
+}
+
+/// The end of the slice of time that this lies in: what is due within one is done together.
+fn together(at: Mono) -> Mono {
+    let slice = u64::try_from(SLICE.as_nanos()).unwrap_or(u64::MAX);
+    Mono(at.0.div_ceil(slice).saturating_mul(slice))
 }
 
 /// Whether a probe opens no socket of its own, so that it need not wait for a descriptor.

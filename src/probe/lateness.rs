@@ -1,4 +1,4 @@
-//! How late probes started, over the last one to two minutes: worst and 99th percentile.
+//! How late probes started, over the last one to two minutes, and which rounds were lost.
 //!
 //! Pure. A histogram with eight steps to each doubling, so a percentile is right within an eighth;
 //! two windows of a minute, the older one forgotten as a whole.
@@ -11,14 +11,32 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Up to 8 exact, then 8 steps for each doubling up to 2^32 ms.
 const STEPS: usize = 8 + 8 * 29;
 
+/// A start that is later than this counts as late: more than a busy host's hiccup.
+const LATE: Duration = Duration::from_millis(250);
+
 #[derive(Clone, Debug)]
 struct Window {
     counts: [u32; STEPS],
     worst: u64,
+    late: u64,
+    lost: u64,
 }
 
 impl Window {
-    const EMPTY: Window = Window { counts: [0; STEPS], worst: 0 };
+    const EMPTY: Window = Window { counts: [0; STEPS], worst: 0, late: 0, lost: 0 };
+}
+
+/// The start delays of the last one to two minutes in a few numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The worst delay, milliseconds.
+    pub worst_ms: u64,
+    /// 99 of 100 probes started within this, milliseconds.
+    pub p99_ms: u64,
+    /// Probes that started more than a quarter of a second late.
+    pub late: u64,
+    /// Rounds that were not probed at all.
+    pub lost: u64,
 }
 
 /// The start delays of recent probes.
@@ -63,10 +81,24 @@ impl Lateness {
             *count = count.saturating_add(1);
         }
         self.current.worst = self.current.worst.max(ms);
+        self.current.late += u64::from(late > LATE);
+    }
+
+    /// So many rounds were lost just now.
+    pub fn lose(&mut self, now: Mono, rounds: u64) {
+        self.turn(now);
+        self.current.lost += rounds;
+    }
+
+    /// All of it in a few numbers.
+    pub fn summary(&mut self, now: Mono) -> Summary {
+        let (worst_ms, p99_ms) = self.worst_and_p99(now);
+        let both = |of: fn(&Window) -> u64| of(&self.current) + of(&self.before);
+        Summary { worst_ms, p99_ms, late: both(|w| w.late), lost: both(|w| w.lost) }
     }
 
     /// The worst delay and the one that 99 of 100 probes stayed within, milliseconds.
-    pub fn worst_and_p99(&mut self, now: Mono) -> (u64, u64) {
+    fn worst_and_p99(&mut self, now: Mono) -> (u64, u64) {
         self.turn(now);
         let worst = self.current.worst.max(self.before.worst);
         let both = || self.current.counts.iter().zip(&self.before.counts).map(|(a, b)| u64::from(a + b));
@@ -127,7 +159,10 @@ mod tests {
     fn a_bad_minute_is_forgotten_after_two() {
         let mut l = Lateness::new(T0);
         l.record(T0, Duration::from_secs(5));
-        assert_eq!(l.worst_and_p99(T0 + Duration::from_secs(70)).0, 5000);
+        l.lose(T0, 2);
+        let minute = |at| l.clone().summary(T0 + Duration::from_secs(at));
+        assert_eq!(minute(70), Summary { worst_ms: 5000, p99_ms: 5000, late: 1, lost: 2 });
+        assert_eq!(minute(140), Summary::default());
         l.record(T0 + Duration::from_secs(75), Duration::from_millis(1));
         assert_eq!(l.worst_and_p99(T0 + Duration::from_secs(135)), (1, 1));
         assert_eq!(l.worst_and_p99(T0 + Duration::from_secs(600)), (0, 0));

@@ -45,13 +45,16 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::Sender;
 
 use crate::base::clock::{Clock, Mono};
-use crate::config::Check;
+use crate::config::{Check, Checks};
 use crate::sys::poll::Waker;
 use crate::verdict::Report;
 
 pub use tls::Roots;
 
 use lateness::Lateness;
+
+/// Descriptors that probes leave alone unless told otherwise.
+const SPARED: u64 = 64;
 
 /// What probes depend on.
 #[derive(Clone, Debug)]
@@ -100,19 +103,29 @@ pub struct ProbeStats {
     pub late_p99_ms: u64,
     /// Probes ended since the start.
     pub done: u64,
-    /// Rounds lost since the start, because the probe before still ran or the program stalled.
+    /// Probes of that time that started more than a quarter of a second late.
+    pub late: u64,
+    /// Rounds lost in that time, because the probe before still ran or the program stalled.
+    pub lost: u64,
+    /// Rounds lost since the start.
     pub skipped: u64,
     /// Sockets that probes have open.
     pub sockets: usize,
     /// How often a probe found no descriptor since the start.
     pub starved: u64,
+    /// So many sockets probes may have open: what is left of the limit of descriptors.
+    pub budget: usize,
+    /// How often no thread was to be had since the start, so that probes waited for arithmetic.
+    pub threadless: u64,
 }
 
 /// What the engine and its owner tell each other.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// New checks that the engine has not taken yet.
-    pub wanted: Option<Vec<Arc<Check>>>,
+    /// Descriptors that probes leave to the rest of the program.
+    pub spared: u64,
+    pub wanted: Option<Checks>,
     /// The engine is to end.
     pub stop: bool,
     /// Counters, lateness left out.
@@ -158,6 +171,7 @@ impl Prober {
         let waker = Waker::new()?;
         let shared = Arc::new(Mutex::new(Shared {
             wanted: None,
+            spared: SPARED,
             stop: false,
             stats: ProbeStats::default(),
             lateness: Lateness::new(clock.mono()),
@@ -167,8 +181,14 @@ impl Prober {
         Ok((Prober { shared, waker, clock, thread: None }, engine))
     }
 
+    /// Probes leave so many descriptors to the rest of the program, or half of what there are; from
+    /// the next [`Prober::set_checks`] on.
+    pub fn spare(&self, descriptors: u64) {
+        lock(&self.shared).spared = descriptors;
+    }
+
     /// Makes these the checks. Unchanged ones keep their phase and their running probe.
-    pub fn set_checks(&self, checks: Vec<Arc<Check>>) {
+    pub fn set_checks(&self, checks: Checks) {
         lock(&self.shared).wanted = Some(checks);
         self.waker.wake();
     }
@@ -178,8 +198,14 @@ impl Prober {
     pub fn stats(&self) -> ProbeStats {
         let now: Mono = self.clock.mono();
         let mut shared = lock(&self.shared);
-        let (late_worst_ms, late_p99_ms) = shared.lateness.worst_and_p99(now);
-        ProbeStats { late_worst_ms, late_p99_ms, ..shared.stats }
+        let late = shared.lateness.summary(now);
+        ProbeStats {
+            late_worst_ms: late.worst_ms,
+            late_p99_ms: late.p99_ms,
+            late: late.late,
+            lost: late.lost,
+            ..shared.stats
+        }
     }
 
     /// Drops all probes, closes everything and waits for the threads (milliseconds).

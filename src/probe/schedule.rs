@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::base::clock::Mono;
 use crate::base::id::CheckId;
 use crate::base::rng::Rng;
-use crate::config::Check;
+use crate::config::{Check, Checks};
 
 /// One probe to be started now.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Due {
 /// * At most one probe of a check runs.
 #[derive(Debug, Default)]
 pub struct Schedule {
+    /// As [`Schedule::reconcile`] was told last.
+    checks: Checks,
     entries: BTreeMap<CheckId, Entry>,
     queue: BTreeSet<(Mono, CheckId)>,
     skipped: u64,
@@ -78,42 +80,53 @@ impl Schedule {
         Schedule::default()
     }
 
-    /// Makes these the checks, each with its definition's fingerprint. A check whose definition is
-    /// as before keeps its due time and its running probe; one with another interval is spread
+    /// Makes these the checks; `of` gives the fingerprint of a definition. A check whose definition
+    /// is as before keeps its due time and its running probe; one with another interval is spread
     /// afresh; a disabled one is not due. Returns the checks whose running probe is void, since
     /// they are gone, disabled or defined differently: its result must not be reported.
-    pub fn reconcile(&mut self, now: Mono, checks: Vec<(Arc<Check>, u64)>) -> Vec<CheckId> {
+    pub fn reconcile(&mut self, now: Mono, checks: Checks, of: impl Fn(&Check) -> u64) -> Vec<CheckId> {
         let mut void = Vec::new();
-        let mut old = std::mem::take(&mut self.entries);
-        for (check, of) in checks {
-            let id = check.id;
-            let fresh = || now + phase(id, check.interval.duration());
-            let mut entry = match old.remove(&id) {
-                Some(before) if before.of == of && before.check.enabled == check.enabled => before,
-                Some(before) => {
-                    self.queue.remove(&(before.due, id));
-                    if before.running {
-                        void.push(id);
-                    }
-                    let keeps = before.check.interval == check.interval && before.check.enabled;
-                    let due = if keeps { before.due } else { fresh() };
-                    Entry { of, due, running: false, ..before }
-                }
-                None => Entry { check: Arc::clone(&check), of, due: fresh(), round: 0, running: false },
+        let last = std::mem::take(&mut self.checks);
+        for (id, _, new) in last.against(&checks) {
+            let voided = match new {
+                Some(check) => self.follow(now, check, of(check)),
+                None => self.forget(*id),
             };
-            entry.check = check;
-            if entry.check.enabled {
-                self.queue.insert((entry.due, id));
-            }
-            self.entries.insert(id, entry);
+            void.extend(voided.then_some(*id));
         }
-        for (id, gone) in old {
-            self.queue.remove(&(gone.due, id));
-            if gone.running {
-                void.push(id);
-            }
-        }
+        self.checks = checks;
         void
+    }
+
+    /// This check as it is now. True when its running probe is void.
+    fn follow(&mut self, now: Mono, check: &Arc<Check>, of: u64) -> bool {
+        let id = check.id;
+        let fresh = || now + phase(id, check.interval.duration());
+        let mut void = false;
+        let mut entry = match self.entries.remove(&id) {
+            Some(before) if before.of == of && before.check.enabled == check.enabled => before,
+            Some(before) => {
+                self.queue.remove(&(before.due, id));
+                void = before.running;
+                let keeps = before.check.interval == check.interval && before.check.enabled;
+                let due = if keeps { before.due } else { fresh() };
+                Entry { of, due, running: false, ..before }
+            }
+            None => Entry { check: Arc::clone(check), of, due: fresh(), round: 0, running: false },
+        };
+        entry.check = Arc::clone(check);
+        if check.enabled {
+            self.queue.insert((entry.due, id));
+        }
+        self.entries.insert(id, entry);
+        void
+    }
+
+    /// This check is gone. True when its running probe is void.
+    fn forget(&mut self, id: CheckId) -> bool {
+        let Some(gone) = self.entries.remove(&id) else { return false };
+        self.queue.remove(&(gone.due, id));
+        gone.running
     }
 
     /// When something is due next.
@@ -194,8 +207,12 @@ mod tests {
         })
     }
 
-    fn with(checks: &[Arc<Check>]) -> Vec<(Arc<Check>, u64)> {
-        checks.iter().map(|c| (Arc::clone(c), c.interval.millis())).collect()
+    fn with(checks: &[Arc<Check>]) -> Checks {
+        checks.iter().map(|c| (c.id, Arc::clone(c))).collect()
+    }
+
+    fn of(check: &Check) -> u64 {
+        check.interval.millis()
     }
 
     const T0: Mono = Mono(3_600_000_000_000);
@@ -215,8 +232,8 @@ mod tests {
             at
         };
         let (mut one, mut two) = (Schedule::new(), Schedule::new());
-        one.reconcile(T0, with(&checks));
-        two.reconcile(T0, with(&checks));
+        one.reconcile(T0, with(&checks), of);
+        two.reconcile(T0, with(&checks), of);
         let at = starts(&mut one);
         assert_eq!(at, starts(&mut two));
         let mut tenths = [0_u32; 10];
@@ -232,7 +249,7 @@ mod tests {
             let mut rng = Rng::new(seed);
             let checks: Vec<_> = (1..=8).map(|n| check(n, 1000 + rng.below(4000))).collect();
             let mut s = Schedule::new();
-            s.reconcile(T0, with(&checks));
+            s.reconcile(T0, with(&checks), of);
             let first: BTreeMap<_, _> = s.entries.iter().map(|(id, e)| (*id, e.due)).collect();
             let mut running: BTreeMap<CheckId, (u64, Mono)> = BTreeMap::new();
             let (mut now, mut started) = (T0, 0_u64);
@@ -268,7 +285,7 @@ mod tests {
     fn an_unchanged_check_keeps_its_phase_and_a_changed_one_voids_its_running_probe() {
         let (a, b) = (check(1, 5000), check(2, 5000));
         let mut s = Schedule::new();
-        s.reconcile(T0, with(&[Arc::clone(&a), Arc::clone(&b)]));
+        s.reconcile(T0, with(&[Arc::clone(&a), Arc::clone(&b)]), of);
         let due_a = s.entries[&a.id].due;
         let mut probes = Vec::new();
         while let Some(due) = s.pop(T0 + ms(5000)) {
@@ -277,12 +294,12 @@ mod tests {
         assert_eq!(probes.len(), 2);
 
         let renamed = Arc::new(Check { name: "other".parse().unwrap(), ..(*a).clone() });
-        assert!(s.reconcile(T0 + ms(5100), with(&[Arc::clone(&renamed), Arc::clone(&b)])).is_empty());
+        assert!(s.reconcile(T0 + ms(5100), with(&[Arc::clone(&renamed), Arc::clone(&b)]), of).is_empty());
         assert_eq!(s.entries[&a.id].due, due_a + ms(5000));
         assert!(s.entries[&a.id].running);
 
         let faster = Arc::new(Check { interval: Span::from_secs(2), ..(*a).clone() });
-        assert_eq!(s.reconcile(T0 + ms(5200), with(&[Arc::clone(&faster)])), [a.id, b.id]);
+        assert_eq!(s.reconcile(T0 + ms(5200), with(&[Arc::clone(&faster)]), of), [a.id, b.id]);
         assert!(s.entries[&a.id].due < T0 + ms(7200), "spread over the new interval");
         assert_eq!((s.len(), s.queue.len()), (1, 1));
         s.finished(a.id, 1);
@@ -295,11 +312,11 @@ mod tests {
         let on = check(1, 1000);
         let off = Arc::new(Check { enabled: false, ..(*on).clone() });
         let mut s = Schedule::new();
-        s.reconcile(T0, with(&[Arc::clone(&on)]));
+        s.reconcile(T0, with(&[Arc::clone(&on)]), of);
         assert_eq!(s.pop(T0 + ms(1000)).unwrap().round, 1);
-        assert_eq!(s.reconcile(T0 + ms(1000), with(&[off])), [on.id]);
+        assert_eq!(s.reconcile(T0 + ms(1000), with(&[off]), of), [on.id]);
         assert!(s.next_due().is_none() && s.pop(T0 + ms(90_000)).is_none());
-        s.reconcile(T0 + ms(90_000), with(&[Arc::clone(&on)]));
+        s.reconcile(T0 + ms(90_000), with(&[Arc::clone(&on)]), of);
         let again = s.pop(T0 + ms(91_000)).unwrap();
         assert_eq!(again.round, 2);
         assert!(again.at >= T0 + ms(90_000));
@@ -310,7 +327,7 @@ mod tests {
     fn the_end_of_an_older_round_does_not_free_the_running_one() {
         let a = check(1, 1000);
         let mut s = Schedule::new();
-        s.reconcile(T0, with(&[a]));
+        s.reconcile(T0, with(&[a]), of);
         let one = s.pop(T0 + ms(1000)).unwrap();
         s.finished(one.check.id, one.round);
         let two = s.pop(T0 + ms(2000)).unwrap();

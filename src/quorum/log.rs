@@ -7,6 +7,9 @@ use super::message::{Entry, Index, LogEnd, Membership, Snapshot, Term};
 /// How many entries below a new snapshot stay in memory, so that a follower that is a little
 /// behind gets entries and not the whole snapshot.
 const TAIL: u64 = 1024;
+/// And how many bytes of commands in them at most: a change of thousands of checks at once is no
+/// shorter to send than the snapshot.
+const TAIL_BYTES: usize = 512 * 1024;
 
 /// The log.
 /// * Indexes are contiguous from `base.index + 1`.
@@ -97,7 +100,7 @@ impl Log {
         let mut size = 0;
         let mut index = before + 1;
         while let Some(entry) = self.get(index) {
-            size += entry.command.as_ref().map_or(0, |c| c.text.len()) + 64;
+            size += entry.size();
             if size > bytes && !out.is_empty() {
                 break;
             }
@@ -169,10 +172,15 @@ impl Log {
     pub fn compact(&mut self, snapshot: Snapshot) {
         let keep_from = snapshot.end.index.saturating_sub(TAIL);
         self.memberships.retain(|(at, _)| *at > snapshot.end.index);
-        while self.entries.front().is_some_and(|e| e.index <= keep_from) {
-            if let Some(e) = self.entries.pop_front() {
-                self.base = LogEnd { term: e.term, index: e.index };
-            }
+        let end = snapshot.end.index;
+        let below = self.entries.iter().filter(|e| e.index <= end);
+        let mut bytes: usize = below.map(Entry::size).sum();
+        while let Some(e) = self.entries.front()
+            && (e.index <= keep_from || e.index <= end && bytes > TAIL_BYTES)
+        {
+            bytes -= e.size();
+            self.base = LogEnd { term: e.term, index: e.index };
+            self.entries.pop_front();
         }
         self.snapshot = Some(snapshot);
     }
@@ -238,6 +246,26 @@ mod tests {
         assert_eq!(log.term_at(1500 - TAIL), Some(1));
         assert_eq!(log.last(), 2000);
         assert_eq!(log.after(1999, 10).len(), 1);
+    }
+
+    #[test]
+    fn a_change_of_megabytes_does_not_stay_behind_its_snapshot() {
+        let mut log = log(&[1; 20]);
+        if let Some(entry) = log.entries.get_mut(9) {
+            let request = crate::base::id::RequestId::from_random(1);
+            let text = "x".repeat(TAIL_BYTES).into();
+            entry.command = Some(super::super::message::Command { request, text });
+        }
+        let snapshot = |index| Snapshot {
+            end: LogEnd { term: 1, index },
+            membership: Membership::default(),
+            data: Arc::from("x"),
+        };
+        log.compact(snapshot(5));
+        assert_eq!((log.term_at(1), log.last()), (Some(1), 20), "what is above the snapshot does not count");
+        log.compact(snapshot(15));
+        assert!(log.get(10).is_none());
+        assert_eq!((log.term_at(10), log.get(11).map(|e| e.index), log.last()), (Some(1), Some(11), 20));
     }
 
     #[test]

@@ -79,6 +79,12 @@ impl Node {
         std::mem::take(&mut self.core.out)
     }
 
+    /// How to tell whether a peer's snapshot is one that the state machine can go on from; without
+    /// this, every one is taken to be.
+    pub fn judge_snapshots(&mut self, readable: fn(&str) -> bool) {
+        self.core.readable = readable;
+    }
+
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Mono {

@@ -7,7 +7,6 @@
 //! Left out: the syntax of templates (`alerts` knows it; it is looked at before a change is
 //! proposed) and what needs a look at the world (whether a peer can be reached).
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -66,8 +65,8 @@ fn removed(item: Item, id: &impl ToString, name: &str) -> What {
     What::Removed { item, id: id.to_string(), name: name.to_owned() }
 }
 
-fn room<K, V>(items: &BTreeMap<K, V>, most: usize, item: Item) -> Result<(), Refused> {
-    if items.len() < most {
+fn room(have: usize, most: usize, item: Item) -> Result<(), Refused> {
+    if have < most {
         return Ok(());
     }
     Err(Refused::TooMany { item, limit: u32::try_from(most).unwrap_or(u32::MAX) })
@@ -77,8 +76,9 @@ fn add_check(new: &mut Cluster, check: &Check) -> Result<What, Refused> {
     if new.checks.contains_key(&check.id) {
         return Err(Refused::Exists { item: Item::Check, id: check.id.to_string() });
     }
-    room(&new.checks, MOST_CHECKS, Item::Check)?;
-    check_rules(new, check)?;
+    room(new.checks.len(), MOST_CHECKS, Item::Check)?;
+    item_rules(new, check)?;
+    name_is_free(new, check)?;
     new.checks.insert(check.id, Arc::new(check.clone()));
     Ok(added(Item::Check, &check.id, check.name.as_str()))
 }
@@ -100,7 +100,10 @@ fn edit_check(new: &mut Cluster, id: CheckId, edit: &CheckEdit) -> Result<What, 
     }
     let what = changed(Item::Check, &id, check.name.as_str());
     if check != **old {
-        check_rules(new, &check)?;
+        item_rules(new, &check)?;
+        if check.name != old.name {
+            name_is_free(new, &check)?;
+        }
         new.checks.insert(id, Arc::new(check));
     }
     Ok(what)
@@ -112,13 +115,18 @@ fn replace<T: Clone>(field: &mut T, with: Option<&T>) {
     }
 }
 
-fn check_rules(cluster: &Cluster, check: &Check) -> Result<(), Refused> {
+/// The rules for one check but the one that goes over all of them.
+fn item_rules(cluster: &Cluster, check: &Check) -> Result<(), Refused> {
     check.validate().map_err(Refused::Rule)?;
     for alert in check.alert_ids.iter().chain(&check.suppress_alert_ids) {
         if !cluster.alerts.contains_key(alert) {
             return Err(Refused::UnknownAlert { check: check.name.to_string(), alert: *alert });
         }
     }
+    Ok(())
+}
+
+fn name_is_free(cluster: &Cluster, check: &Check) -> Result<(), Refused> {
     let taken = cluster.checks.values().any(|other| other.id != check.id && other.name == check.name);
     if taken {
         return Err(Refused::NameTaken { item: Item::Check, name: check.name.to_string() });
@@ -130,7 +138,7 @@ fn add_alert(new: &mut Cluster, alert: &Alert) -> Result<What, Refused> {
     if new.alerts.contains_key(&alert.id) {
         return Err(Refused::Exists { item: Item::Alert, id: alert.id.to_string() });
     }
-    room(&new.alerts, MOST_ALERTS, Item::Alert)?;
+    room(new.alerts.len(), MOST_ALERTS, Item::Alert)?;
     alert_rules(new, alert)?;
     new.alerts.insert(alert.id, Arc::new(alert.clone()));
     Ok(added(Item::Alert, &alert.id, alert.name.as_str()))
@@ -167,9 +175,10 @@ fn alert_rules(cluster: &Cluster, alert: &Alert) -> Result<(), Refused> {
 /// An alert goes, and every check forgets it.
 fn remove_alert(new: &mut Cluster, id: AlertId) -> Result<What, Refused> {
     let gone = new.alerts.remove(&id).ok_or_else(|| no_such(Item::Alert, &id))?;
-    for check in new.checks.values_mut() {
-        if check.alert_ids.contains(&id) || check.suppress_alert_ids.contains(&id) {
-            let check = Arc::make_mut(check);
+    let names = |check: &Check| check.alert_ids.contains(&id) || check.suppress_alert_ids.contains(&id);
+    let with: Vec<CheckId> = new.checks.values().filter(|c| names(c)).map(|c| c.id).collect();
+    for check in with {
+        if let Some(check) = new.checks.get_mut(&check).map(Arc::make_mut) {
             check.alert_ids.remove(&id);
             check.suppress_alert_ids.remove(&id);
         }
@@ -181,7 +190,7 @@ fn add_peer(new: &mut Cluster, peer: &Peer) -> Result<What, Refused> {
     if new.peers.contains_key(&peer.node_id) {
         return Err(Refused::Exists { item: Item::Peer, id: peer.node_id.to_string() });
     }
-    room(&new.peers, MOST_PEERS, Item::Peer)?;
+    room(new.peers.len(), MOST_PEERS, Item::Peer)?;
     peer_rules(new, peer)?;
     new.peers.insert(peer.node_id, peer.clone());
     Ok(added(Item::Peer, &peer.node_id, &peer.advertise.to_string()))
@@ -269,9 +278,8 @@ pub fn whole(cluster: &Cluster) -> Result<(), Refused> {
     }
     // Names of checks are compared through a set: there may be many.
     let mut names = BTreeSet::new();
-    let nameless = Cluster { checks: BTreeMap::new(), ..cluster.clone() };
     for check in cluster.checks.values() {
-        check_rules(&nameless, check)?;
+        item_rules(cluster, check)?;
         if !names.insert(check.name.as_str()) {
             return Err(Refused::NameTaken { item: Item::Check, name: check.name.to_string() });
         }

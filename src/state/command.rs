@@ -15,7 +15,7 @@ use crate::base::units::{HostPort, Span};
 pub use crate::config::diff::Edit as ItemEdit;
 use crate::config::{Alert, Channel, Check, Name, Peer, Target};
 use crate::identity::Succession;
-use crate::verdict::{Transition, Verdict};
+use crate::verdict::Transition;
 
 /// One command: who said it when, and what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +58,6 @@ pub enum Body {
         /// Why: a permanent refusal, or 24 h of trying.
         why: String,
     },
-    /// Owe a message that is marked as a test.
-    Test(TestOf),
     /// Send nothing about a check, or about any, for a while; verdicts go on.
     Silence {
         /// Which check; all when none.
@@ -85,21 +83,6 @@ pub enum Body {
         succession: Box<Succession>,
         /// The certificate of the new key.
         cert_pem: String,
-    },
-}
-
-/// What a test message is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum TestOf {
-    /// One alert, enabled or not.
-    Alert(AlertId),
-    /// A check, as if it had changed to `to`, at all alerts that it would owe.
-    Check {
-        /// Which.
-        id: CheckId,
-        /// [`Verdict::Down`] or [`Verdict::Up`].
-        to: Verdict,
     },
 }
 
@@ -143,7 +126,6 @@ pub const KINDS: &[&str] = &[
     "verdicts",
     "delivered",
     "gave_up",
-    "test",
     "silence",
     "end_silence",
     "remind",
@@ -160,7 +142,6 @@ impl Body {
             Body::Verdicts { .. } => "verdicts",
             Body::Delivered { .. } => "delivered",
             Body::GaveUp { .. } => "gave_up",
-            Body::Test(_) => "test",
             Body::Silence { .. } => "silence",
             Body::EndSilence { .. } => "end_silence",
             Body::Remind { .. } => "remind",
@@ -189,7 +170,6 @@ impl Body {
         match self {
             Body::Change(_)
             | Body::HandEdit { .. }
-            | Body::Test(_)
             | Body::Silence { .. }
             | Body::EndSilence { .. }
             | Body::RotateKey { .. } => true,
@@ -387,7 +367,6 @@ mod tests {
             Body::Verdicts { changes: vec![] },
             Body::Delivered { delivery },
             Body::GaveUp { delivery, why: String::new() },
-            Body::Test(TestOf::Check { id: check, to: Verdict::Down }),
             Body::Silence { check: None, length: Span::from_secs(1), reason: String::new() },
             Body::EndSilence { id: SilenceId(3) },
             Body::Remind { due: vec![] },

@@ -30,12 +30,22 @@ pub struct Diff {
     pub settings: bool,
 }
 
+impl Fate {
+    fn of<T>(old: Option<T>, new: Option<T>) -> Fate {
+        match (old, new) {
+            (None, _) => Fate::Added,
+            (Some(_), None) => Fate::Removed,
+            (Some(_), Some(_)) => Fate::Changed,
+        }
+    }
+}
+
 impl Diff {
     /// What differs between `old` and `new`; version, time and author are not items.
     #[must_use]
     pub fn between(old: &Cluster, new: &Cluster) -> Diff {
         Diff {
-            checks: compare(&old.checks, &new.checks),
+            checks: old.checks.against(&new.checks).map(|(id, old, new)| (*id, Fate::of(old, new))).collect(),
             alerts: compare(&old.alerts, &new.alerts),
             peers: compare(&old.peers, &new.peers),
             settings: old.settings != new.settings,

@@ -1,4 +1,4 @@
-//! What time makes due, and test messages: messages that no transition owes.
+//! What time makes due: messages that no transition owes, and the end of silences.
 //!
 //! The master asks [`State::due`] now and then with its wall clock and proposes what comes back.
 //! Proposed twice, it is applied once: a silence ends once, and a reminder carries its number.
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use crate::base::clock::Wall;
 use crate::base::id::{AlertId, CheckId};
 use crate::base::units::Span;
-use crate::config::{Alert, Check};
+use crate::config::Check;
 use crate::verdict::Verdict;
 
-use super::command::{Body, Reminder, TestOf};
+use super::command::{Body, Reminder};
 use super::outbox::{About, Kind};
-use super::outcome::{Item, Refused, What};
-use super::route::{route, routed};
+use super::outcome::What;
+use super::route::routed;
 use super::verdicts::{CheckVerdict, Told, bare};
 use super::{Now, State};
 
@@ -55,7 +55,9 @@ impl State {
     /// Every reminder to come, and when.
     fn reminders(&self) -> impl Iterator<Item = (Reminder, Wall)> {
         let any = self.cluster.alerts.values().any(|alert| alert.remind.is_some());
-        let down = self.verdicts.iter().filter(move |(_, known)| any && known.incident.is_some());
+        // Without any there is nothing to look through.
+        let all = any.then(|| self.verdicts.iter()).into_iter().flatten();
+        let down = all.filter(|(_, known)| known.incident.is_some());
         down.flat_map(move |(id, known)| {
             known.told.iter().filter_map(move |(alert, told)| {
                 let pause = self.may_remind(*id, known, *alert, told)?;
@@ -88,7 +90,7 @@ impl State {
             }
             let about = Arc::new(still_down(now, &check, &known));
             let kind = Kind::Reminder { nth: reminder.nth };
-            self.owe(now, reminder.alert, kind, &about, Some(told.by), false);
+            self.owe(now, reminder.alert, kind, &about, Some(told.by));
             self.touch_told(reminder.check, reminder.alert, |told| {
                 told.last = now.at;
                 told.reminders = reminder.nth;
@@ -109,45 +111,6 @@ impl State {
             change(told);
         }
     }
-
-    /// Whom a test would go to, and about what.
-    pub(super) fn plan_test(&self, now: &Now, test: &TestOf) -> Result<(Vec<AlertId>, About, Kind), Refused> {
-        let no_such = |item: Item, id: String| Refused::NoSuch { item, id };
-        match test {
-            TestOf::Alert(id) => {
-                let alert = self.cluster.alerts.get(id);
-                let alert = alert.ok_or_else(|| no_such(Item::Alert, id.to_string()))?;
-                Ok((vec![*id], about_alert(now, alert), Kind::Down))
-            }
-            TestOf::Check { id, to } => {
-                let check = self.cluster.checks.get(id);
-                let check = check.ok_or_else(|| no_such(Item::Check, id.to_string()))?;
-                let (from, kind) = match to {
-                    Verdict::Down => (Verdict::Up, Kind::Down),
-                    Verdict::Up => (Verdict::Down, Kind::Recovered),
-                    Verdict::Unknown => {
-                        return Err(Refused::Rule(
-                            "nobody is told of unknown: test down or recovered".into(),
-                        ));
-                    }
-                };
-                let alerts = route(&self.cluster, check);
-                if alerts.is_empty() {
-                    return Err(Refused::NobodyToTell { check: check.name.to_string() });
-                }
-                let mut about = bare(now, check, from, *to);
-                about.peers = u32::try_from(self.cluster.peers.len()).unwrap_or(u32::MAX);
-                Ok((alerts, about, kind))
-            }
-        }
-    }
-
-    pub(super) fn test(&mut self, now: &mut Now, test: &TestOf) -> Result<What, Refused> {
-        let (alerts, about, kind) = self.plan_test(now, test)?;
-        let about = Arc::new(about);
-        let owe = |alert| self.owe(now, alert, kind.clone(), &about, None, true).id;
-        Ok(What::Test { deliveries: alerts.into_iter().map(owe).collect() })
-    }
 }
 
 fn still_down(now: &Now, check: &Check, known: &CheckVerdict) -> About {
@@ -159,22 +122,4 @@ fn still_down(now: &Now, check: &Check, known: &CheckVerdict) -> About {
         about.down_since = Some(incident.start);
     }
     about
-}
-
-/// The test of an alert alone: about itself.
-fn about_alert(now: &Now, alert: &Alert) -> About {
-    About {
-        check: None,
-        name: alert.name.to_string(),
-        check_type: String::new(),
-        target: alert.channel.destination(),
-        incident: None,
-        from: Verdict::Up,
-        to: Verdict::Down,
-        seen: Vec::new(),
-        peers: 0,
-        at: now.at,
-        by: now.by,
-        down_since: None,
-    }
 }

@@ -4,7 +4,6 @@
 //! The rules over several items (names, alerts that checks refer to) are judged at the end, over
 //! all of it: an edit may swap two names.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::id::NodeId;
@@ -28,12 +27,22 @@ pub fn plan(old: &Cluster, items: &[ItemEdit]) -> Result<(Cluster, What), Refuse
     for item in items {
         let fits = match item {
             ItemEdit::Check { before, after } => {
-                one_id(before.as_ref().map(|c| c.id), after.as_ref().map(|c| c.id))
-                    .map(|id| rebase(&mut new.checks, &id, before.as_ref(), after.as_ref()))
+                one_id(before.as_ref().map(|c| c.id), after.as_ref().map(|c| c.id)).map(|id| {
+                    let now = new.checks.get(&id).cloned();
+                    rebase(now.as_deref(), before.as_ref(), after.as_ref(), |item| match item {
+                        Some(item) => drop(new.checks.insert(id, item)),
+                        None => drop(new.checks.remove(&id)),
+                    })
+                })
             }
             ItemEdit::Alert { before, after } => {
-                one_id(before.as_ref().map(|a| a.id), after.as_ref().map(|a| a.id))
-                    .map(|id| rebase(&mut new.alerts, &id, before.as_ref(), after.as_ref()))
+                one_id(before.as_ref().map(|a| a.id), after.as_ref().map(|a| a.id)).map(|id| {
+                    let now = new.alerts.get(&id).cloned();
+                    rebase(now.as_deref(), before.as_ref(), after.as_ref(), |item| match item {
+                        Some(item) => drop(new.alerts.insert(id, item)),
+                        None => drop(new.alerts.remove(&id)),
+                    })
+                })
             }
             ItemEdit::PeerAddress { id, before, after } => Some(move_peer(&mut new, *id, before, after)),
             ItemEdit::RemovePeer { id } => {
@@ -79,25 +88,22 @@ fn one_id<T: PartialEq>(before: Option<T>, after: Option<T>) -> Option<T> {
     }
 }
 
-/// Three ways: as the editor found it, or already as the editor wants it; else a conflict.
-fn rebase<K: Ord + Copy, V: Eq + Clone>(
-    items: &mut BTreeMap<K, Arc<V>>,
-    id: &K,
+/// Three ways: as the editor found it (then `put` makes it what the editor wants), or already as
+/// the editor wants it; else a conflict.
+fn rebase<V: Eq + Clone>(
+    now: Option<&V>,
     before: Option<&V>,
     after: Option<&V>,
+    put: impl FnOnce(Option<Arc<V>>),
 ) -> bool {
-    let now = items.get(id).map(|item| &**item);
     if now == after {
         return true;
     }
-    if now != before {
-        return false;
+    let fits = now == before;
+    if fits {
+        put(after.map(|item| Arc::new(item.clone())));
     }
-    match after {
-        Some(item) => items.insert(*id, Arc::new(item.clone())),
-        None => items.remove(id),
-    };
-    true
+    fits
 }
 
 fn move_peer(new: &mut Cluster, id: NodeId, before: &HostPort, after: &HostPort) -> bool {

@@ -60,7 +60,7 @@ pub fn cluster(nodes: u8) -> Cluster {
         updated_by: None,
         settings: Settings::default(),
         peers: (1..=nodes).map(|n| (node(n), peer(n))).collect(),
-        checks: BTreeMap::new(),
+        checks: crate::config::Checks::new(),
         alerts: BTreeMap::new(),
     }
 }
@@ -126,7 +126,7 @@ impl Bench {
                 format!("S{}{left_out}", steps.collect::<String>())
             }
         };
-        format!("{n}{kind}{}", if delivery.test { "t" } else { "" })
+        format!("{n}{kind}")
     }
 
     /// Delivers the first message that may be sent to an alert.

@@ -20,7 +20,7 @@
 //! | `keys.rs` | another key for a node |
 //! | `verdicts.rs` `incidents.rs` | transitions and what they leave |
 //! | `route.rs` `outbox.rs` | who is owed what |
-//! | `silences.rs` `due.rs` | maintenance, reminders, tests |
+//! | `silences.rs` `due.rs` | maintenance, reminders |
 //! | `requests.rs` | answers to recent requests |
 //! | `snapshot.rs` | the whole of it as text and back |
 //!
@@ -184,7 +184,6 @@ impl State {
                 }
                 What::Settled { delivery: *delivery, was_owed }
             }
-            Body::Test(test) => self.test(now, test)?,
             Body::Silence { check, length, reason } => self.silence(now, *check, *length, reason)?,
             Body::EndSilence { id } => self.end_silence(now, *id)?,
             Body::Remind { due } => self.remind(now, due),
@@ -209,11 +208,6 @@ impl State {
                 Some(_) => Ok(()),
                 None => Err(Refused::NoSuch { item: Item::Silence, id: id.to_string() }),
             },
-            Body::Test(test) => {
-                let by = self.cluster.updated_by.unwrap_or(NodeId::from_random(0));
-                let command = Command { by, at: Wall(0), body: body.clone() };
-                self.plan_test(&Now::new(0, &command), test).map(drop)
-            }
             Body::Verdicts { .. } | Body::Delivered { .. } | Body::GaveUp { .. } | Body::Remind { .. } => {
                 Ok(())
             }
@@ -245,15 +239,14 @@ impl State {
             now.effects.settled.push((id, Settled::Delivered));
             now.effects.queues.insert(gone.alert);
             // The pause before a reminder runs from when somebody could know.
-            if let Some((alert, check)) = gone.lane() {
-                let follows = |told: &Told| told.by.id == id || gone.reply_to == Some(told.by);
-                let at = now.at;
-                self.touch_told(check, alert, |told| {
-                    if follows(told) {
-                        told.last = told.last.max(at);
-                    }
-                });
-            }
+            let (alert, check) = gone.lane();
+            let follows = |told: &Told| told.by.id == id || gone.reply_to == Some(told.by);
+            let at = now.at;
+            self.touch_told(check, alert, |told| {
+                if follows(told) {
+                    told.last = told.last.max(at);
+                }
+            });
         }
         What::Settled { delivery: id, was_owed: gone.is_some() }
     }
@@ -266,11 +259,10 @@ impl State {
         kind: Kind,
         about: &Arc<About>,
         reply_to: Option<ReplyTo>,
-        test: bool,
     ) -> ReplyTo {
         let id = now.delivery();
         let about = Arc::clone(about);
-        let delivery = Delivery { id, owed_at: now.at, alert, kind, reply_to, test, about };
+        let delivery = Delivery { id, owed_at: now.at, alert, kind, reply_to, about };
         for (whose, gone, why) in Arc::make_mut(&mut self.outbox).owe(delivery, now.at) {
             now.effects.settled.push((gone, why));
             now.effects.queues.insert(whose);

@@ -2,7 +2,6 @@
 //!
 //! * Messages of one check to one alert form a lane. Only the first of a lane may be on its way
 //!   ([`Outbox::heads`]); so DOWN is out before its RECOVERED is tried.
-//! * A test message has no lane: it is always a head.
 //! * Where two of a lane wait already and another change comes, everything behind the first is
 //!   folded into one summary under the new message's id. The first is left alone: it may be with
 //!   the server at this moment.
@@ -49,18 +48,15 @@ pub struct Delivery {
     /// The DOWN message that this one follows up, if that was sent to this destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<ReplyTo>,
-    /// It is a test and says so.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub test: bool,
     /// What happened. Shared between the destinations that are told.
     pub about: Arc<About>,
 }
 
 impl Delivery {
-    /// The lane: messages of one lane go out in order. A test has none.
+    /// The lane: messages of one lane go out in order.
     #[must_use]
-    pub fn lane(&self) -> Option<(AlertId, CheckId)> {
-        self.about.check.filter(|_| !self.test).map(|check| (self.alert, check))
+    pub fn lane(&self) -> (AlertId, CheckId) {
+        (self.alert, self.about.check)
     }
 
     fn steps(&self) -> (Vec<Step>, u32) {
@@ -120,11 +116,11 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    /// The check; none for the test of an alert alone.
-    pub check: Option<CheckId>,
+    /// The check.
+    pub check: CheckId,
     /// The check's name.
     pub name: String,
-    /// `http`, `tcp`, `icmp`; empty for the test of an alert alone.
+    /// `http`, `tcp`, `icmp`.
     pub check_type: String,
     /// What is watched, as the operator wrote it.
     pub target: String,
@@ -195,18 +191,14 @@ impl Outbox {
     }
 
     fn insert(&mut self, delivery: Delivery) {
-        if let Some(lane) = delivery.lane() {
-            self.lanes.entry(lane).or_default().insert(delivery.id);
-        }
+        self.lanes.entry(delivery.lane()).or_default().insert(delivery.id);
         self.queues.entry(delivery.alert).or_default().insert(delivery.id);
         self.owed.insert(delivery.id, Arc::new(delivery));
     }
 
     fn remove(&mut self, id: DeliveryId) -> Option<Arc<Delivery>> {
         let delivery = self.owed.remove(&id)?;
-        if let Some(lane) = delivery.lane() {
-            drop_from(&mut self.lanes, lane, id);
-        }
+        drop_from(&mut self.lanes, delivery.lane(), id);
         drop_from(&mut self.queues, delivery.alert, id);
         Some(delivery)
     }
@@ -229,7 +221,7 @@ impl Outbox {
 
     /// Takes what waits behind the first of the lane into the message that comes.
     fn fold(&mut self, mut delivery: Delivery, gone: &mut Vec<(AlertId, DeliveryId, Settled)>) -> Delivery {
-        let lane = delivery.lane().and_then(|lane| self.lanes.get(&lane));
+        let lane = self.lanes.get(&delivery.lane());
         let waiting: Vec<DeliveryId> = lane.into_iter().flatten().skip(1).copied().collect();
         if waiting.is_empty() {
             return delivery;
@@ -298,7 +290,7 @@ impl Outbox {
         self.owed.values()
     }
 
-    /// What may be on its way to `alert` now, oldest first: the first of each lane, and tests.
+    /// What may be on its way to `alert` now, oldest first: the first of each lane.
     /// What comes behind becomes a head when the commit of its predecessor's fate is applied.
     pub fn heads(&self, alert: AlertId) -> impl Iterator<Item = &Arc<Delivery>> {
         let queue = self.queues.get(&alert).into_iter().flatten();
@@ -306,8 +298,7 @@ impl Outbox {
     }
 
     fn is_head(&self, delivery: &Delivery) -> bool {
-        let lane = delivery.lane().and_then(|lane| self.lanes.get(&lane));
-        lane.is_none_or(|lane| lane.first() == Some(&delivery.id))
+        self.lanes.get(&delivery.lane()).is_none_or(|lane| lane.first() == Some(&delivery.id))
     }
 
     /// How many messages wait for `alert`.

@@ -126,11 +126,6 @@ pub enum What {
         /// Whether it was still on it.
         was_owed: bool,
     },
-    /// Test messages are owed.
-    Test {
-        /// Which.
-        deliveries: Vec<DeliveryId>,
-    },
     /// A silence began.
     Silenced {
         /// Its id.
@@ -165,10 +160,6 @@ impl fmt::Display for What {
             What::Edited { items } => write!(f, "took over an edit of {items} {}", many(*items, "item")),
             What::Verdicts { changed, .. } => write!(f, "recorded {changed} {}", many(*changed, "verdict")),
             What::Settled { delivery, .. } => write!(f, "message {delivery} is off the list"),
-            What::Test { deliveries } => {
-                let count = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
-                write!(f, "{count} test {} on the way", many(count, "message"))
-            }
             What::Silenced { check: Some(name), until, .. } => {
                 write!(f, "silenced check {name:?} until {}", rfc3339(*until))
             }
@@ -239,11 +230,6 @@ pub enum Refused {
     },
     /// A hand edit met a change that came before it; one line for each item.
     Conflict(Vec<String>),
-    /// No alert would be told about this check.
-    NobodyToTell {
-        /// The name of the check.
-        check: String,
-    },
 }
 
 impl fmt::Display for Refused {
@@ -272,12 +258,6 @@ impl fmt::Display for Refused {
                 let more = items.len().saturating_sub(shown.len());
                 write!(f, "the configuration has changed since the edit began: {}", shown.join("; "))?;
                 if more > 0 { write!(f, "; and {more} more") } else { Ok(()) }
-            }
-            Refused::NobodyToTell { check } => {
-                write!(
-                    f,
-                    "check {check:?} has no enabled alert: add one with --alerts, or make one the default"
-                )
             }
         }
     }

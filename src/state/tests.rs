@@ -2,7 +2,7 @@
 
 mod random;
 
-use super::command::{AlertEdit, Change, CheckEdit, Reminder, SilenceId, TestOf};
+use super::command::{AlertEdit, Change, CheckEdit, Reminder, SilenceId};
 use super::fixture::{Bench, alert, check, cluster, node, transition};
 use super::incidents::Ended;
 use super::*;
@@ -301,30 +301,6 @@ fn reminders_come_one_pause_after_the_last_message_and_end_with_the_outage() {
     assert_eq!(bench.state.next_due(), Some(Wall(bench.now().0 + 60_000 - 1_000)));
     bench.turn(&check(1), Verdict::Up);
     assert_eq!(bench.state.next_due(), None);
-}
-
-#[test]
-fn tests_go_out_beside_the_lanes_and_change_nothing_else() {
-    let mut bench = Bench::new();
-    bench.change(Change::AddAlert(Alert { enabled: false, ..alert(2) })).unwrap();
-    bench.turn(&check(1), Verdict::Down);
-    bench.turn(&check(1), Verdict::Up);
-    let done = bench.tell(Body::Test(TestOf::Alert(alert(2).id))).result.unwrap();
-    assert_eq!(done.version, 2);
-    for to in [Verdict::Down, Verdict::Up] {
-        bench.tell(Body::Test(TestOf::Check { id: check(1).id, to })).result.unwrap();
-    }
-    assert_eq!(bench.owed(), ["1D", "1R", "2Dt", "1Dt", "1Rt"]);
-    let heads: Vec<String> = bench.state.outbox().heads(alert(1).id).map(|d| bench.word(d)).collect();
-    assert_eq!(heads, ["1D", "1Dt", "1Rt"]);
-    assert_eq!(bench.state.verdict(check(1).id), Some(Verdict::Up));
-    let lonely = Check { suppress_alert_ids: [alert(1).id].into(), ..check(2) };
-    bench.change(Change::AddCheck(lonely)).unwrap();
-    for (id, to) in
-        [(check(2).id, Verdict::Down), (check(1).id, Verdict::Unknown), (check(9).id, Verdict::Up)]
-    {
-        assert!(bench.tell(Body::Test(TestOf::Check { id, to })).result.is_err());
-    }
 }
 
 #[test]

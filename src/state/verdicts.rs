@@ -133,7 +133,7 @@ impl State {
             if known.told.get(&alert).is_some_and(|told| told.incident == incident.id) {
                 continue;
             }
-            let by = self.owe(now, alert, Kind::Down, &about, None, false);
+            let by = self.owe(now, alert, Kind::Down, &about, None);
             let told = Told { by, incident: incident.id, since: incident.start, last: now.at, reminders: 0 };
             known.told.insert(alert, told);
         }
@@ -149,7 +149,7 @@ impl State {
     ) {
         for (alert, told) in std::mem::take(&mut known.told) {
             if self.cluster.alerts.get(&alert).is_some_and(|alert| routed(check, alert)) {
-                self.owe(now, alert, Kind::Recovered, &about(&told), Some(told.by), false);
+                self.owe(now, alert, Kind::Recovered, &about(&told), Some(told.by));
             }
         }
     }
@@ -278,7 +278,7 @@ fn open(now: &mut Now, check: &Check, t: &Transition, silenced: bool) -> Inciden
 /// A message about a check that has no evidence yet.
 pub(super) fn bare(now: &Now, check: &Check, from: Verdict, to: Verdict) -> About {
     About {
-        check: Some(check.id),
+        check: check.id,
         name: check.name.to_string(),
         check_type: check.target.kind().to_owned(),
         target: check.target.address(),

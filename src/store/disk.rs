@@ -163,7 +163,9 @@ impl Disk for RealDisk {
         self.doing("create", name, |disk, path| {
             let mut new = OpenOptions::new();
             new.read(true).write(true).create_new(true).mode(0o600).custom_flags(NO_FOLLOW);
-            disk.open.insert(name.to_owned(), new.open(path)?);
+            let made = new.open(path)?;
+            file::give_to_owner(path, &made).map_err(|e| e.source)?;
+            disk.open.insert(name.to_owned(), made);
             Ok(())
         })
     }

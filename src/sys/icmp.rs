@@ -124,6 +124,40 @@ impl IcmpSocket {
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// Lets no echo reply with another identifier than this wake us: other programs ping, too. Only
+    /// a raw socket needs it; what it lets through still has to be looked at.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn hear_only(&self, id: u16) -> io::Result<()> {
+        if self.kind != Kind::Raw {
+            return Ok(());
+        }
+        // An IPv4 raw socket shows the IP header, whose length is in its first byte.
+        let (skip, reply) = if self.v6 {
+            (libc::BPF_LDX | libc::BPF_IMM, 129)
+        } else {
+            (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0)
+        };
+        let step = |code: u32, jt, jf, k| {
+            let code = u16::try_from(code).unwrap_or(0);
+            libc::sock_filter { code, jt, jf, k }
+        };
+        let program = [
+            step(skip, 0, 0, 0),
+            step(libc::BPF_LD | libc::BPF_B | libc::BPF_IND, 0, 0, 0),
+            // No reply: to the end.
+            step(libc::BPF_JMP | libc::BPF_JEQ, 0, 3, reply),
+            step(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, 0, 0, 4),
+            step(libc::BPF_JMP | libc::BPF_JEQ, 1, 0, u32::from(id)),
+            step(libc::BPF_RET, 0, 0, 0),
+            step(libc::BPF_RET, 0, 0, u32::MAX),
+        ];
+        let length = u16::try_from(program.len()).unwrap_or(0);
+        let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+        self.option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    }
+
     /// Which kind it is.
     #[must_use]
     pub fn kind(&self) -> Kind {

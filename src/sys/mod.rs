@@ -1,4 +1,6 @@
 //! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, disk space, poll, ICMP sockets.
+//! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, poll, ICMP sockets,
+//! and what the allocator keeps.
 #![allow(unsafe_code)]
 
 pub mod child;
@@ -6,7 +8,9 @@ pub mod cred;
 pub mod disk;
 pub mod errno;
 pub mod files;
+pub mod host;
 pub mod icmp;
+pub mod memory;
 pub mod net;
 pub mod poll;
 pub mod random;

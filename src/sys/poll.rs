@@ -170,6 +170,10 @@ pub fn descriptor_limit() -> u64 {
 /// The kernel's; none is expected, and the old limit then stays.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let mut limit = limits();
+    if limit.rlim_cur == limit.rlim_max {
+        // Nothing to ask for; a service may not even ask.
+        return Ok(limit.rlim_cur);
+    }
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: the kernel reads the struct, which lives for the call.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;

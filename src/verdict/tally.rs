@@ -22,7 +22,7 @@ use crate::base::clock::Mono;
 use crate::base::id::{CheckId, NodeId};
 use crate::base::text::{harmless, shorten};
 use crate::base::units::Span;
-use crate::config::{Check, Cluster};
+use crate::config::{Check, Checks, Cluster};
 
 use super::evaluate::{Finding, Streak, Vote, evaluate};
 use super::report::{Outcome, Report, Seen, Transition, Verdict, definition};
@@ -98,7 +98,9 @@ struct Watched {
     window: Duration,
     /// Since when reports of this definition could have come in.
     born: Mono,
-    reports: BTreeMap<NodeId, Held>,
+    /// Newest of each node, in order of node: a list, since a cluster has a few nodes and may have
+    /// tens of thousands of checks.
+    reports: Vec<(NodeId, Held)>,
     streak: Streak,
     in_flight: bool,
     /// Its entry in `deadlines`: not after the moment when the first report goes stale.
@@ -112,7 +114,7 @@ impl Watched {
             of: definition(check),
             window: freshness(check.interval),
             born: now,
-            reports: BTreeMap::new(),
+            reports: Vec::new(),
             streak: Streak::default(),
             in_flight: false,
             deadline: None,
@@ -122,16 +124,27 @@ impl Watched {
     /// Drops what is stale and takes the rest as one evaluation.
     fn evaluate(&mut self, now: Mono, peers: usize) {
         let window = self.window;
-        self.reports.retain(|_, held| now.since(held.at) < window);
-        let votes = self.reports.values().map(|held| Vote { ok: held.outcome.is_ok(), new: !held.counted });
+        self.reports.retain(|(_, held)| now.since(held.at) < window);
+        let votes =
+            self.reports.iter().map(|(_, held)| Vote { ok: held.outcome.is_ok(), new: !held.counted });
         let finding = evaluate(votes, peers);
         if self.streak.advance(finding)
             && let Finding::Candidate { verdict, .. } = finding
         {
-            let agreeing = self.reports.values_mut();
+            let agreeing = self.reports.iter_mut().map(|(_, held)| held);
             for held in agreeing.filter(|held| held.outcome.is_ok() == (verdict == Verdict::Up)) {
                 held.counted = true;
             }
+        }
+    }
+
+    /// Uses up what speaks against `verdict`.
+    fn spend(&mut self, verdict: Verdict) {
+        for (_, held) in &mut self.reports {
+            held.counted |= verdict != if held.outcome.is_ok() { Verdict::Up } else { Verdict::Down };
+        }
+        if self.streak.steady(0) != Some(verdict) {
+            self.streak = Streak::default();
         }
     }
 
@@ -150,7 +163,7 @@ impl Watched {
 
     /// When time alone changes something next.
     fn next_deadline(&self, now: Mono, listening: Mono) -> Option<Mono> {
-        let first = self.reports.values().map(|held| held.at + self.window).min();
+        let first = self.reports.iter().map(|(_, held)| held.at + self.window).min();
         first.or_else(|| Some(self.patience(listening)).filter(|at| *at > now))
     }
 
@@ -186,6 +199,8 @@ pub struct Tally {
     hysteresis: u32,
     /// Since when the silence of others can be told from not having listened.
     listening: Mono,
+    /// As [`Tally::configure`] was told last.
+    configured: Checks,
     checks: BTreeMap<CheckId, Watched>,
     /// When which check must be looked at although nothing came in.
     deadlines: BTreeSet<(Mono, CheckId)>,
@@ -201,6 +216,7 @@ impl Tally {
             peers: BTreeSet::new(),
             hysteresis: 0,
             listening: now,
+            configured: Checks::new(),
             checks: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -227,18 +243,30 @@ impl Tally {
         let same_rule = same_peers && self.hysteresis == cluster.settings.hysteresis;
         self.peers = cluster.peers.keys().copied().collect();
         self.hysteresis = cluster.settings.hysteresis;
-        let enabled = |id: &CheckId| cluster.checks.get(id).is_some_and(|check| check.enabled);
-        self.checks.retain(|id, _| enabled(id));
-        self.touched.retain(|id| enabled(id));
-        self.deadlines.retain(|(_, id)| enabled(id));
-        for (id, check) in cluster.checks.iter().filter(|(_, check)| check.enabled) {
-            self.follow(now, *id, check);
-            if !same_rule && let Some(watched) = self.checks.get_mut(id) {
-                let peers = &self.peers;
-                watched.reports.retain(|node, _| peers.contains(node));
-                self.judge(now, *id);
+        let last = std::mem::replace(&mut self.configured, cluster.checks.clone());
+        for (id, _, new) in last.against(&cluster.checks) {
+            match new.filter(|check| check.enabled) {
+                Some(check) => self.follow(now, *id, check),
+                None => self.forget(*id),
             }
         }
+        if same_rule {
+            return;
+        }
+        let peers = &self.peers;
+        for watched in self.checks.values_mut() {
+            watched.reports.retain(|(node, _)| peers.contains(node));
+        }
+        let all: Vec<CheckId> = self.checks.keys().copied().collect();
+        all.into_iter().for_each(|id| self.judge(now, id));
+    }
+
+    fn forget(&mut self, id: CheckId) {
+        let gone = self.checks.remove(&id);
+        if let Some(at) = gone.and_then(|watched| watched.deadline) {
+            self.deadlines.remove(&(at, id));
+        }
+        self.touched.remove(&id);
     }
 
     /// Takes in one check as it is now.
@@ -271,8 +299,9 @@ impl Tally {
         if watched.of != report.of {
             return Taken::OtherDefinition;
         }
-        let known = watched.reports.get(&from);
-        if known.is_some_and(|held| held.boot == report.boot && held.round >= report.round) {
+        let place = watched.reports.binary_search_by_key(&from, |(node, _)| *node);
+        let known = place.ok().and_then(|at| watched.reports.get_mut(at)).map(|(_, held)| held);
+        if known.as_ref().is_some_and(|held| held.boot == report.boot && held.round >= report.round) {
             return Taken::Again;
         }
         let held = Held {
@@ -283,7 +312,13 @@ impl Tally {
             outcome: presentable(&report.outcome),
             counted: false,
         };
-        watched.reports.insert(from, held);
+        match (known, place) {
+            (Some(known), _) => *known = held,
+            (None, at) => {
+                watched.reports.reserve_exact(1);
+                watched.reports.insert(at.unwrap_or_else(|at| at), (from, held));
+            }
+        }
         self.judge(now, report.check);
         Taken::New
     }
@@ -356,6 +391,17 @@ impl Tally {
             watched.in_flight = false;
             self.touched.insert(check);
         }
+    }
+
+    /// The verdict of a check is this one now: what this node had heard against it is spent, and
+    /// only what comes in from here on may change it again. So a node that was cut off while the
+    /// others watched an outage end does not, as their next master, see another one in the old
+    /// reports that it still holds.
+    pub fn decided(&mut self, check: CheckId, verdict: Verdict) {
+        if let Some(watched) = self.checks.get_mut(&check) {
+            watched.spend(verdict);
+        }
+        self.clear(check);
     }
 
     /// When [`Tally::poll`] has something to look at: at once while changes may be waiting, else

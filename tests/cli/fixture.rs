@@ -281,13 +281,21 @@ pub mod picture {
             updated_by: Some(node(1)),
             settings: Settings::default(),
             peers: Arc::new(vec![peer(1, "alpha", true), peer(2, "beta", true), peer(3, "gamma", false)]),
-            checks: Arc::new(vec![
-                check(0xc1, "db", Verdict::Up, 2),
-                Arc::new(idle),
-                check(0xc2, "web", Verdict::Down, 1),
-            ]),
+            checks: [check(0xc1, "db", Verdict::Up, 2), Arc::new(idle), check(0xc2, "web", Verdict::Down, 1)]
+                .into_iter()
+                .collect(),
             alerts: Arc::new(vec![alert()]),
-            probes: ProbeStats { running: 2, waiting: 0, done: 5000, late: 3, worst_late_ms: 1200 },
+            probes: ProbeStats {
+                running: 2,
+                done: 5000,
+                late: 3,
+                worst_late_ms: 1200,
+                p99_late_ms: 1200,
+                lost: 7,
+                sockets: 2,
+                most_sockets: 960,
+                ..ProbeStats::default()
+            },
             notes: vec![Note {
                 level: NoteLevel::Problem,
                 text: "cluster.yaml cannot be written: No space left on device".to_owned(),
@@ -303,7 +311,7 @@ pub mod picture {
             let plain = check(0x1_0000 + n, &format!("check-{n}"), Verdict::Up, 3);
             Arc::new(CheckView { nodes: seven.clone(), ..(*plain).clone() })
         };
-        View { checks: Arc::new((0..2_000).map(one).collect()), ..three() }
+        View { checks: (0..2_000).map(one).collect(), ..three() }
     }
 
     fn alert() -> Arc<AlertView> {
@@ -331,7 +339,7 @@ pub mod picture {
             term: 3,
             quorum: Quorum { ok: false, live: 1, need: 2, of: 3 },
             peers: Arc::new(vec![peer(1, "alpha", true), peer(2, "beta", false), gone]),
-            checks: Arc::default(),
+            checks: quptime::view::CheckList::default(),
             alerts: Arc::default(),
             probes: ProbeStats::default(),
             notes: Vec::new(),
@@ -430,7 +438,7 @@ pub mod picture {
             id: "12.0".to_owned(),
             started: ago(90_000),
             ended: Some(ago(82_000)),
-            end: Some("up".to_owned()),
+            end: Some("recovered".to_owned()),
             detail: Some("status 503".to_owned()),
             down_seen: vec![seen(1, false), seen(2, false), seen(3, true)],
             up_seen: vec![seen(1, true), seen(2, true), seen(3, true)],

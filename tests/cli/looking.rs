@@ -132,7 +132,7 @@ fn facts() -> Facts {
             updated_by: None,
             settings: view.settings,
             peers: peers.clone(),
-            checks: BTreeMap::new(),
+            checks: Default::default(),
             alerts: BTreeMap::new(),
         }),
         trust: Read::Good(Trust::new(trust).expect("one key")),

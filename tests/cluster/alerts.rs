@@ -13,24 +13,31 @@ use super::support::{Cluster, LIMIT, Node, Target, until};
 const PASSWORD: &str = "hunter2-of-the-relay";
 const HOOK: &str = "/api/webhooks/1/a-token-that-nobody-may-see";
 
-fn mail_alert(node: &Node, name: &str, sink: &SmtpSink) {
+pub fn mail_alert(node: &Node, name: &str, sink: &SmtpSink) {
     let port = sink.addr().port().to_string();
     let words = ["alert", "add", "smtp", name, "--host", "127.0.0.1", "--port", &port, "--starttls=false"];
     node.ok(&[&words[..], &["--from", "qu@example.com", "--to", "ops@example.com", "--default"]].concat());
 }
 
-fn chat_alert(node: &Node, name: &str, sink: &WebhookSink) {
+pub fn chat_alert(node: &Node, name: &str, sink: &WebhookSink) {
     let url = format!("http://{}{HOOK}", sink.addr());
     let ran = node.run(&["alert", "add", "discord", name, "--webhook-file", "-", "--default"], Some(&url));
     assert_eq!(ran.status, 0, "{ran:?}");
 }
 
-fn subject(mail: &ReceivedMail) -> String {
+pub fn subject(mail: &ReceivedMail) -> String {
     mail.header("Subject").unwrap_or_default()
 }
 
+/// An alert as `qu alert list` shows it.
+pub fn listed(node: &Node, name: &str) -> serde_json::Value {
+    let all: Vec<serde_json::Value> =
+        serde_json::from_str(&node.ok(&["alert", "list", "--json"])).expect("json");
+    all.into_iter().find(|a| a["name"] == name).expect("an alert")
+}
+
 #[track_caller]
-fn mails(sink: &SmtpSink, count: usize) -> Vec<ReceivedMail> {
+pub fn mails(sink: &SmtpSink, count: usize) -> Vec<ReceivedMail> {
     let found = sink.wait(count, LIMIT);
     assert_eq!(found.len(), count, "{found:#?}");
     found
@@ -151,22 +158,30 @@ fn a_relay_with_starttls_login_and_a_private_authority_is_used_and_an_unknown_on
 }
 
 #[test]
-fn a_destination_that_says_nothing_delays_no_other() {
+fn destinations_that_say_nothing_delay_no_other() {
     let cluster = Cluster::of("silent", 1);
-    let (mail, chat) =
-        (SmtpSink::start(SmtpOptions::default()).expect("a sink"), WebhookSink::start().expect("a sink"));
+    let sink = || SmtpSink::start(SmtpOptions::default()).expect("a sink");
+    let (mail, mute, chat) = (sink(), sink(), WebhookSink::start().expect("a sink"));
     chat.set_mood(WebhookMood::Silent);
+    mute.set_mood(SmtpMood::Silent);
     let mut target = Target::start();
     let node = &cluster.nodes[0];
-    mail_alert(node, "mail", &mail);
+    mail_alert(node, "mute", &mute);
     chat_alert(node, "chat", &chat);
+    mail_alert(node, "mail", &mail);
     node.ok(&["check", "add", "http", "web", &target.url(), "--interval", "1s"]);
     node.verdict("web", "up");
     target.down();
     until("the mail arrives", || (mail.mails().len() == 1).then_some(()));
+    // The attempts at the others last half a minute: had the mail waited for one of them, it would
+    // have ended by now.
+    for name in ["mute", "chat"] {
+        let shown = listed(node, name);
+        assert_eq!((&shown["queue"], &shown["last_error"]), (&1.into(), &serde_json::Value::Null), "{shown}");
+    }
     target.up();
     until("the next too", || (mail.mails().len() == 2).then_some(()));
-    assert!(chat.posts().is_empty());
+    assert!(chat.posts().is_empty() && mute.mails().is_empty());
 }
 
 #[test]

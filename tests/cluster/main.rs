@@ -4,11 +4,14 @@
 //! side. Each waits for states with a limit. What a failed test leaves behind (logs included) is
 //! in the directory that it names.
 
+mod account;
 mod alerts;
+mod duties;
 mod edits;
 mod endings;
 mod joining;
 mod keys;
+mod leftovers;
 mod looking;
 mod refusals;
 mod sandbox;

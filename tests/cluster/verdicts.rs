@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use quptime::deliver::sink::{SmtpOptions, SmtpSink};
+
 use super::support::{Cluster, Manner, Target, stays, until};
 
 #[test]
@@ -77,4 +79,77 @@ fn a_check_that_is_switched_off_is_not_probed_and_starts_from_unknown_again() {
     node.ok(&["check", "enable", "web"]);
     node.verdict("web", "up");
     assert_eq!(node.ok(&["incident", "list", "--json"]).trim(), "[]");
+}
+
+/// Probes of a node that have ended.
+fn probes(node: &super::support::Node) -> u64 {
+    node.view().and_then(|v| v["probes"]["done"].as_u64()).unwrap_or_default()
+}
+
+#[test]
+fn a_node_without_an_uplink_and_a_dead_one_page_nobody_and_are_shown() {
+    let mut cluster = Cluster::of("uplink", 3);
+    let mail = SmtpSink::start(SmtpOptions::default()).expect("a sink");
+    super::alerts::mail_alert(&cluster.nodes[0], "mail", &mail);
+    let mut targets: Vec<Target> = (0..3).map(|_| Target::start()).collect();
+    let names = ["one", "two", "three"];
+    for (name, target) in names.iter().zip(&targets) {
+        cluster.nodes[0].ok(&["check", "add", "http", name, &target.url(), "--interval", "1s"]);
+    }
+    let everywhere = |cluster: &Cluster, what: &str, fits: &dyn Fn(&serde_json::Value) -> bool| {
+        until(what, || {
+            let mut running = cluster.nodes.iter().filter(|n| n.runs());
+            running.all(|n| names.iter().all(|c| n.check(c).is_some_and(|c| fits(&c)))).then_some(())
+        });
+    };
+    everywhere(&cluster, "all are up, and all see so", &|c| c["state"] == "up" && c["ok"] == 3);
+
+    // The master, of all nodes, reaches nothing any more.
+    let at = cluster.master();
+    let (lost, other) = (&cluster.nodes[at], &cluster.nodes[(at + 1) % 3]);
+    targets.iter().for_each(|target| target.behave(Manner::BadFor(lost.pid())));
+    everywhere(&cluster, "every check is failed by that node alone", &|c| {
+        c["ok"] == 2 && c["detail_node"] == lost.id.as_str()
+    });
+    let enough = probes(lost) + 15;
+    until("it goes on probing", || (probes(lost) >= enough).then_some(()));
+    let short = lost.id.split('-').next().expect("an id");
+    let text = other.ok(&["status"]);
+    for name in names {
+        let line = text.lines().find(|l| l.contains(&format!(" {name} "))).expect("a line");
+        for part in [" up ", "2/3", "status 503", &format!("({short})")] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    let one = other.ok(&["status", "--check", "one"]);
+    let failed: Vec<&str> = one.lines().filter(|l| l.contains(" failed ")).collect();
+    assert!(
+        failed.len() == 1 && failed[0].starts_with(&lost.id) && failed[0].contains("status 503"),
+        "{one}"
+    );
+    let reports = other.check("one").map(|c| c["nodes"].clone()).unwrap_or_default();
+    let says = |id: &str| reports.as_array().and_then(|r| r.iter().find(|r| r["node"] == id).cloned());
+    assert_eq!(says(&lost.id).map(|r| r["ok"].clone()), Some(false.into()), "{reports}");
+    assert_eq!(says(&other.id).map(|r| r["ok"].clone()), Some(true.into()), "{reports}");
+
+    // It has its uplink again, and another node dies.
+    targets.iter().for_each(|target| target.behave(Manner::Fine));
+    everywhere(&cluster, "all see all again", &|c| c["ok"] == 3 && c["detail"].is_null());
+    cluster.nodes[(at + 2) % 3].kill();
+    let (here, dead) = (&cluster.nodes[(at + 1) % 3], cluster.nodes[(at + 2) % 3].id.clone());
+    here.sees("the dead one is shown", |v| {
+        let peers = v["peers"].as_array().cloned().unwrap_or_default();
+        peers.iter().any(|p| p["node_id"] == dead.as_str() && p["live"] == false) && !v["master"].is_null()
+    });
+    let enough = probes(here) + 15;
+    until("the others go on", || (probes(here) >= enough).then_some(()));
+    everywhere(&cluster, "nothing has changed", &|c| c["state"] == "up");
+    assert_eq!(here.ok(&["incident", "list", "--json"]).trim(), "[]");
+    assert!(mail.mails().is_empty(), "{:#?}", mail.mails());
+
+    // Two of three are enough for what is true.
+    targets[0].down();
+    let told = || mail.mails().into_iter().find_map(|m| m.header("Subject"));
+    let subject = until("a real outage is told", told);
+    assert!(subject.starts_with("[quptime] one DOWN"), "{subject}");
 }

@@ -20,7 +20,8 @@ use lines::{arguments, check_line};
 use page::{Line, page, pages, references};
 
 /// Pages of others that ours may point to.
-const FOREIGN: &[&str] = &["bash 1", "fish 1", "zsh 1", "systemd.exec 5", "systemd.service 5", "cron 8"];
+const FOREIGN: &[&str] =
+    &["bash 1", "fish 1", "man 1", "zsh 1", "systemd.exec 5", "systemd.service 5", "cron 8"];
 
 /// Variables that are read from the environment and are no options of ours: each is in qu(1), and
 /// none is in the table.
@@ -81,7 +82,7 @@ fn flags() -> BTreeMap<String, BTreeSet<String>> {
 /// The page of a command: of its first word.
 fn page_of(command: &str) -> String {
     match command.split(' ').nth(1) {
-        Some("help") | None => "qu.1".to_owned(),
+        Some("help" | "man") | None => "qu.1".to_owned(),
         Some(word) => format!("qu-{word}.1"),
     }
 }
@@ -418,6 +419,37 @@ fn every_reference_leads_to_a_page() {
     for target in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         assert!(target.contains("://") || Path::new(&root().join(target)).exists(), "README.md: {target}");
     }
+}
+
+/// Names of test functions in the files below a directory.
+fn tests_below(dir: &Path, found: &mut BTreeSet<String>) {
+    for path in fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()) {
+        if path.is_dir() {
+            tests_below(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let marked = text.split("#[test]\n").skip(1);
+            let named =
+                marked.filter_map(|rest| rest.split("fn ").nth(1)?.split('(').next().map(str::to_owned));
+            found.extend(named);
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_manual_names_exists() {
+    let mut tests = BTreeSet::new();
+    for dir in ["src", "tests"] {
+        tests_below(&root().join(dir), &mut tests);
+    }
+    let mut named = 0;
+    for page in pages() {
+        for line in page.lines().iter().filter(|l| l.words[0] == "Fn" && l.words[1] != "name") {
+            assert!(tests.contains(&line.words[1]), "{}: there is no test {}", page.name, line.words[1]);
+            named += 1;
+        }
+    }
+    assert!(named >= 40, "the page about security names {named} tests");
 }
 
 #[test]

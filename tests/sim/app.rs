@@ -1,5 +1,7 @@
 //! The replicated machine of the simulator: a few registers that commands append to, the list of
-//! peers, the timing, a config version, and the results of requests that were applied.
+//! peers, the timing, a config version, and the results of requests that were applied; and, in runs
+//! that have one, the state of the product with verdicts and messages owed (`duty.rs`), whose
+//! commands are written as the product writes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,6 +11,11 @@ use std::time::Duration;
 use quptime::base::id::RequestId;
 use quptime::quorum::io::Timing;
 use quptime::quorum::message::{Entry, Index};
+use quptime::state::command::{Body, Change, Command};
+use quptime::state::{Effects, State, snapshot};
+
+use super::duty;
+use super::net::node_id;
 
 /// The state of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +26,8 @@ pub struct App {
     pub done: BTreeMap<RequestId, (Index, u64)>,
     /// Bytes without meaning in the written form, so that a snapshot takes several pieces.
     pub padding: usize,
+    /// The product's own state, whose peers are those of `config`.
+    pub state: Option<State>,
 }
 
 /// The part of it that has a version.
@@ -82,13 +91,23 @@ impl Config {
 
 impl App {
     /// Applies an entry. With `suppress`, a request that was applied before changes nothing.
-    pub fn apply(&mut self, entry: &Entry, suppress: bool) {
-        let Some(command) = &entry.command else { return };
+    pub fn apply(&mut self, entry: &Entry, suppress: bool) -> Effects {
+        let Some(command) = &entry.command else { return self.tell_state(entry, None) };
+        if command.text.starts_with('{') {
+            let read = serde_json::from_str(&command.text).expect("a command of the product");
+            return self.tell_state(entry, Some(&read));
+        }
         if suppress && self.done.contains_key(&command.request) {
-            return;
+            return self.tell_state(entry, None);
         }
         let result = self.config.change(&command.text);
         self.done.insert(command.request, (entry.index, result));
+        self.tell_state(entry, peer_change(&command.text).as_ref())
+    }
+
+    fn tell_state(&mut self, entry: &Entry, command: Option<&Command>) -> Effects {
+        let Some(state) = &mut self.state else { return Effects::default() };
+        state.apply(entry.index, entry.command.as_ref().map(|c| c.request), command).effects
     }
 
     /// A digest of everything.
@@ -97,6 +116,12 @@ impl App {
         hash.add(self.config.digest());
         hash.add(self.done.len() as u64);
         self.done.values().for_each(|(index, result)| hash.add(index.wrapping_mul(31) ^ result));
+        // Enough to tell runs apart; whether two states are equal, the checkers ask the states.
+        if let Some(state) = &self.state {
+            hash.add(state.index());
+            hash.add(state.outbox().len() as u64);
+            state.verdicts().values().for_each(|v| hash.add(v.index.wrapping_mul(31) ^ v.verdict as u64));
+        }
         hash.0
     }
 
@@ -115,6 +140,10 @@ impl App {
         }
         for (request, (index, result)) in &self.done {
             let _ = writeln!(text, "done {request} {index} {result}");
+        }
+        if let Some(state) = &self.state {
+            let written = snapshot::to_text(state).expect("a state that can be written");
+            let _ = writeln!(text, "state {}", serde_json::to_string(&written).expect("text"));
         }
         let _ = writeln!(text, "padding {}", "é".repeat(self.padding / 2));
         text.into()
@@ -143,12 +172,27 @@ impl App {
                     let index = words.next()?.parse().ok()?;
                     app.done.insert(request, (index, words.next()?.parse().ok()?));
                 }
+                "state" => {
+                    let written: String = serde_json::from_str(rest).ok()?;
+                    app.state = Some(snapshot::from_text(&written).ok()?);
+                }
                 "padding" => app.padding = rest.len(),
                 _ => return None,
             }
         }
         Some(app)
     }
+}
+
+/// What a change of the members means for the product's state.
+fn peer_change(text: &str) -> Option<Command> {
+    let (verb, host) = text.split_once(' ')?;
+    let change = match verb {
+        "add" => Change::AddPeer(duty::peer(host.parse().ok()?)),
+        "remove" => Change::RemovePeer(node_id(host.parse().ok()?)),
+        _ => return None,
+    };
+    Some(Command { by: node_id(0), at: duty::WALL, body: Body::Change(change) })
 }
 
 struct Digest(u64);
@@ -165,7 +209,7 @@ impl Digest {
 
 #[test]
 fn the_written_form_reads_back_to_the_same_machine() {
-    let mut app = App { padding: 40, ..App::default() };
+    let mut app = App { padding: 40, state: Some(duty::found(&[0, 3], 2, 2, 1000)), ..App::default() };
     app.config.peers = [0, 3].into();
     app.config.timing = (100, 500, 2000);
     for (index, text) in (1..).zip(["append 3 17", "append 3 18", "add 4", "remove 0", "timing 1 2 3"]) {
@@ -174,5 +218,7 @@ fn the_written_form_reads_back_to_the_same_machine() {
         app.apply(&Entry { index, term: 1, command: Some(command), membership: None }, true);
     }
     assert_eq!(app.config.version, 5);
+    let peers = app.state.as_ref().map(|s| s.cluster().peers.len());
+    assert_eq!(peers, Some(app.config.peers.len()), "the two lists of peers go together");
     assert_eq!(App::read(&app.write()), Some(app));
 }

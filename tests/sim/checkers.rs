@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quptime::base::id::{NodeId, RequestId};
 use quptime::quorum::io::Role;
 use quptime::quorum::message::{Entry, Incarnation, Index, Membership, Message, Outcome, Snapshot, Term};
+use quptime::state::{Effects, State};
 
 use super::app::App;
 use super::disk::Disk;
@@ -37,6 +38,7 @@ struct Seen {
     /// No master of a later term was known when it was committed.
     committed_in: Term,
     digest: u64,
+    state: Option<State>,
     membership: Membership,
 }
 
@@ -45,9 +47,11 @@ pub struct Checkers {
     /// Index before the first entry of `history`.
     base: Index,
     history: Vec<Seen>,
-    start: (u64, Membership),
+    start: (u64, Option<State>, Membership),
     /// The machine after all of `history`.
     pub app: App,
+    /// What the last entry of `history` caused.
+    pub effects: Effects,
     suppress: bool,
     masters: BTreeMap<Term, NodeId>,
     votes: BTreeMap<(usize, Incarnation, Term), NodeId>,
@@ -63,9 +67,10 @@ impl Checkers {
         Checkers {
             base,
             history: Vec::new(),
-            start: (app.digest(), membership),
+            start: (app.digest(), app.state.clone(), membership),
             versions: [(app.config.version, app.config.digest())].into(),
             app,
+            effects: Effects::default(),
             suppress,
             masters: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -81,7 +86,7 @@ impl Checkers {
 
     /// The last committed membership.
     pub fn membership(&self) -> &Membership {
-        self.history.last().map_or(&self.start.1, |seen| &seen.membership)
+        self.history.last().map_or(&self.start.2, |seen| &seen.membership)
     }
 
     /// Every request acknowledged so far is at or below this index.
@@ -122,7 +127,7 @@ impl Checkers {
     }
 
     /// One entry is applied by a host. True when it is the first to do so.
-    pub fn apply(&mut self, entry: &Entry, digest: u64, config: (u64, u64)) -> Checked<bool> {
+    pub fn apply(&mut self, entry: &Entry, app: &App) -> Checked<bool> {
         if entry.index <= self.base {
             return broken("I2", format!("entry {} is applied below the start {}", entry.index, self.base));
         }
@@ -137,9 +142,10 @@ impl Checkers {
         if seen.entry != *entry {
             return broken("I3", format!("{entry:?} is applied where {:?} was", seen.entry));
         }
-        if seen.digest != digest {
+        if seen.digest != app.digest() || seen.state != app.state {
             return broken("I3", format!("the state after entry {} differs", entry.index));
         }
+        let config = (app.config.version, app.config.digest());
         let known = *self.versions.entry(config.0).or_insert(config.1);
         if known != config.1 {
             return broken("I3", format!("config version {} has two contents", config.0));
@@ -157,7 +163,7 @@ impl Checkers {
         if let Some(last) = self.history.last().filter(|last| last.entry.term > entry.term) {
             return broken("I2", format!("term {} follows term {}", entry.term, last.entry.term));
         }
-        self.app.apply(entry, self.suppress);
+        self.effects = self.app.apply(entry, self.suppress);
         if entry.membership.is_some() {
             let members: BTreeSet<NodeId> = membership.members().collect();
             let peers: BTreeSet<NodeId> =
@@ -168,7 +174,8 @@ impl Checkers {
         }
         self.values_are_unique()?;
         let committed_in = self.masters.last_key_value().map_or(0, |(term, _)| *term);
-        self.history.push(Seen { entry: entry.clone(), committed_in, digest: self.app.digest(), membership });
+        let (digest, state) = (self.app.digest(), self.app.state.clone());
+        self.history.push(Seen { entry: entry.clone(), committed_in, digest, state, membership });
         Ok(())
     }
 
@@ -203,8 +210,8 @@ impl Checkers {
     /// A host starts over from a snapshot: it must be a state of the history.
     pub fn restore(&self, snapshot: &Snapshot, app: &App) -> Checked {
         let index = snapshot.end.index;
-        let (digest, membership) = if index == self.base {
-            (self.start.0, &self.start.1)
+        let (digest, state, membership) = if index == self.base {
+            (self.start.0, &self.start.1, &self.start.2)
         } else {
             let at = index.checked_sub(self.base + 1).and_then(|at| self.history.get(at as usize));
             let Some(seen) = at else {
@@ -216,9 +223,9 @@ impl Checkers {
                     format!("snapshot {:?} where term is {}", snapshot.end, seen.entry.term),
                 );
             }
-            (seen.digest, &seen.membership)
+            (seen.digest, &seen.state, &seen.membership)
         };
-        if digest != app.digest() {
+        if digest != app.digest() || *state != app.state {
             return broken("I3", format!("the snapshot at {index} is another state"));
         }
         if *membership != snapshot.membership {

@@ -13,6 +13,7 @@ use super::app::App;
 use super::checkers::{Checked, broken, or_broken};
 use super::clock::{HostClock, MS};
 use super::disk::Disk;
+use super::duty::Duty;
 use super::net::node_id;
 use super::trace;
 use super::world::{Event, World};
@@ -47,6 +48,8 @@ pub struct Host {
     pub dies_after: Option<(u64, u64)>,
     /// Who waits for the result of a request.
     pub waiting: BTreeMap<RequestId, usize>,
+    /// What its daemon does beside consensus.
+    pub duty: Duty,
     /// Where its state machine started from, and with whom.
     pub founding: Option<(Index, Membership)>,
     wake_at: u64,
@@ -74,6 +77,7 @@ impl Host {
             held: VecDeque::new(),
             dies_after: None,
             waiting: BTreeMap::new(),
+            duty: Duty::default(),
             founding: None,
             wake_at: u64::MAX,
             hasty: 0,
@@ -95,6 +99,7 @@ impl Host {
         self.held.clear();
         self.dies_after = None;
         self.waiting.clear();
+        self.duty = Duty::default();
         self.wake_at = u64::MAX;
     }
 }
@@ -147,8 +152,10 @@ impl World {
             Some(app) => app.config.timing(),
             None => self.check.app.config.timing(),
         };
+        let boots = self.options.duty.is_some().then(|| self.rng.next_u64());
         let h = &mut self.hosts[host];
         h.run += 1;
+        h.duty = Duty::new(boots.unwrap_or(0), &h.app, h.clock.shows(self.now));
         let mut core = Node::new(h.id, timing, boot, h.clock.shows(self.now));
         self.options.lesions.iter().for_each(|rule| core.lesion(*rule));
         h.core = Some(core);
@@ -217,7 +224,7 @@ impl World {
         self.look_at(host)?;
         self.start_writing(host);
         self.reschedule(host);
-        Ok(())
+        self.attend(host)
     }
 
     fn dies_now(&mut self, host: usize) -> Checked<bool> {

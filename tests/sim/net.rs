@@ -9,6 +9,7 @@ use quptime::base::id::{NodeId, RequestId};
 use quptime::base::rng::Rng;
 use quptime::quorum::io::{MemberChange, Refusal};
 use quptime::quorum::message::Message;
+use quptime::verdict::Report;
 
 /// What hosts send each other.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub enum Packet {
     Forward(Request),
     /// What became of one, on its way back.
     Reply(Reply),
+    /// What the probes of a host found.
+    Reports(Vec<Report>),
 }
 
 /// What a client wants.

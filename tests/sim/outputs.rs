@@ -66,19 +66,20 @@ impl World {
             other => return broken("contract", format!("entry {} is applied after {other:?}", entry.index)),
         }
         let timing = h.app.config.timing;
-        h.app.apply(entry, self.options.suppress);
-        let (app, config) = (h.app.digest(), (h.app.config.version, h.app.config.digest()));
-        self.trace.mix(app);
+        let effects = h.app.apply(entry, self.options.suppress);
+        self.trace.mix(h.app.digest());
         self.trace.line(self.now, || {
             let list = std::slice::from_ref(entry);
             format!("{} applies {}", trace::name(node_id(host)), trace::entries(list))
         });
         let own = self.hosts[host].core.as_ref().map(|core| core.status().membership).unwrap_or_default();
         let before = self.check.membership().clone();
-        if self.check.apply(entry, app, config)? {
+        if self.check.apply(entry, &self.hosts[host].app)? {
             let has = |id| self.has(id, entry, [&before, &own]);
             self.check.is_on_majority(entry, &own, has)?;
+            self.committed()?;
         }
+        self.follow_effects(host, entry, &effects);
         self.hosts[host].file = Some(self.hosts[host].app.clone());
         if let Some(command) = &entry.command
             && let Some(origin) = self.hosts[host].waiting.remove(&command.request)
@@ -121,6 +122,7 @@ impl World {
         }
         h.applied = Some(snapshot.end.index);
         h.app = app.clone();
+        h.duty.begin_anew(&app, h.clock.shows(self.now));
         h.file = Some(app);
         h.founding = Some((snapshot.end.index, snapshot.membership.clone()));
         Ok(())
@@ -148,6 +150,7 @@ impl World {
 
     fn refused(&mut self, host: usize, request: RequestId, why: Refusal) -> Checked {
         self.trace.line(self.now, || format!("{} refuses: {why:?}", trace::name(node_id(host))));
+        self.hosts[host].duty.refused(request);
         match self.hosts[host].waiting.remove(&request) {
             Some(origin) => self.answer(host, origin, Reply { id: request, outcome: Err(why) }),
             None => Ok(()),

@@ -25,6 +25,8 @@ pub struct Outcome {
     pub lines: Vec<String>,
     /// Requests that were acknowledged, and entries that were committed.
     pub work: (u64, u64),
+    /// Messages that arrived, summaries among them, and copies.
+    pub told: (u64, u64, u64),
 }
 
 impl Outcome {
@@ -61,7 +63,9 @@ pub fn run(options: Options, readable: bool) -> Outcome {
         world.trace.line(world.now, || format!("!!! {}: {}", violation.rule, violation.what));
     }
     let work = (world.clients.iter().map(|c| c.acknowledged).sum(), world.check.committed());
-    Outcome { seed, result, digest: world.trace.digest(), lines: world.trace.lines().to_vec(), work }
+    let (arrived, summaries) = world.sinks.arrived;
+    let told = (arrived, summaries, world.sinks.again);
+    Outcome { seed, result, digest: world.trace.digest(), lines: world.trace.lines().to_vec(), work, told }
 }
 
 fn play(world: &mut World) -> Checked<Settled> {
@@ -77,6 +81,7 @@ pub struct Report {
     agreed: u64,
     acknowledged: u64,
     committed: u64,
+    told: (u64, u64, u64),
     /// The lowest seed that failed.
     pub failed: Option<Outcome>,
     /// How often each invariant was broken, and the lowest seed.
@@ -92,12 +97,23 @@ impl Report {
         assert!(self.agreed * 10 >= self.runs * 8, "too few runs come to rest: {self}");
         assert!(self.acknowledged >= self.runs * 5, "too little is acknowledged: {self}");
     }
+
+    /// Fails the test when too few messages arrived, were summed up, or were in doubt, to mean
+    /// anything.
+    pub fn expect_told(&self) {
+        let (arrived, summaries, again) = self.told;
+        let enough = arrived >= self.runs * 5 && summaries > 0 && again > 0;
+        assert!(enough || self.runs < 100, "too little is told: {self}");
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { runs, agreed, acknowledged, committed, .. } = self;
         write!(f, "{runs} runs, {agreed} at rest, {acknowledged} acknowledged, {committed} committed")?;
+        if let (arrived @ 1.., summaries, again) = self.told {
+            write!(f, ", {arrived} messages arrived, {summaries} of them summaries, {again} again")?;
+        }
         for (rule, (times, seed)) in &self.broken {
             write!(f, "\n{rule} is broken {times} times, first by seed {seed}")?;
         }
@@ -132,6 +148,8 @@ pub fn many(seeds: Range<u64>, go_on: bool, options: impl Fn(u64) -> Options + S
                     report.agreed += u64::from(outcome.result == Ok(Settled::Agreed));
                     report.acknowledged += outcome.work.0;
                     report.committed += outcome.work.1;
+                    let (told, more) = (&mut report.told, outcome.told);
+                    *told = (told.0 + more.0, told.1 + more.1, told.2 + more.2);
                 }
             });
         }

@@ -7,6 +7,7 @@ use quptime::quorum::message::Membership;
 
 use super::checkers::{Checked, broken};
 use super::clock::MS;
+use super::duty::DutyOptions;
 use super::faults::host_name;
 use super::net::NetOptions;
 use super::world::{Event, World};
@@ -62,6 +63,7 @@ impl World {
         self.agree(&part, ragged > 0, heartbeat, dead_after)?;
         if ragged == 0 {
             self.lowest_takes_over(&part)?;
+            self.all_is_told(&part)?;
         }
         Ok(Settled::Agreed)
     }
@@ -69,6 +71,7 @@ impl World {
     fn calm_down(&mut self) -> Checked {
         self.trace.line(self.now, || "=== the faults are over".to_owned());
         self.options.faults.clear();
+        self.options.duty.iter_mut().for_each(DutyOptions::calm);
         self.clients_on = false;
         self.clients.iter_mut().for_each(|c| c.give_up());
         let prompt = self.options.timing.0 * MS / 50;
@@ -114,8 +117,8 @@ impl World {
                 host.disk.is_whole() && host.disk.vote().is_some_and(|v| m.counts(host.id, v.life))
             };
             // A learner that is lost in the moment of its promotion counts all the same.
-            let lost = m.learners.iter().any(|l| !part.iter().any(|h| self.hosts[*h].id == *l));
-            let need = (m.voters.len() + usize::from(lost)) / 2 + 1;
+            let lost = m.learners.iter().filter(|l| !part.iter().any(|h| self.hosts[*h].id == **l)).count();
+            let need = (m.voters.len() + lost) / 2 + 1;
             part.iter().filter(counts).count() >= need
         })
     }

@@ -4,6 +4,7 @@ use quptime::base::rng::Rng;
 use quptime::quorum::lesion::Rule;
 
 use super::clock::MS;
+use super::duty::DutyOptions;
 use super::net::NetOptions;
 
 /// Kinds of faults and of other disturbances.
@@ -112,6 +113,8 @@ pub struct Options {
     pub check_promises: bool,
     /// After the faults a part of the hosts must come to rest.
     pub settle: bool,
+    /// The product's own state is part of the machine: there are targets, probes and alerts.
+    pub duty: Option<DutyOptions>,
 }
 
 impl Options {
@@ -149,6 +152,7 @@ impl Options {
             suppress: true,
             check_promises: true,
             settle: true,
+            duty: None,
         }
     }
 

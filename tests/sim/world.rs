@@ -15,8 +15,10 @@ use super::checkers::{Checked, Checkers, broken};
 use super::clients::Client;
 use super::clock::{HostClock, MS, SKEW_PPM};
 use super::disk::Disk;
+use super::duty::{self, DutyEvent};
 use super::host::Host;
 use super::net::{Flight, Net, Packet, node_id};
+use super::sinks::Sinks;
 use super::swarm::Options;
 use super::trace::{self, Trace};
 
@@ -68,6 +70,8 @@ pub enum Event {
         /// Which turn; another one makes this one void.
         turn: u64,
     },
+    /// Something about targets, probes and messages.
+    Duty(DutyEvent),
 }
 
 /// One run.
@@ -94,6 +98,8 @@ pub struct World {
     pub refounding: Option<App>,
     /// Clients make new requests.
     pub clients_on: bool,
+    /// What is watched, and what arrived where.
+    pub sinks: Sinks,
 }
 
 impl World {
@@ -115,6 +121,8 @@ impl World {
         app.config.version = 1;
         app.config.peers = founders.iter().copied().collect();
         app.config.timing = options.timing;
+        app.state =
+            options.duty.as_ref().map(|d| duty::found(&founders, d.checks, d.alerts, d.interval / MS));
         let snapshot = Snapshot { end: LogEnd::default(), membership: membership.clone(), data: app.write() };
         let hosts = (0..count)
             .map(|h| {
@@ -141,6 +149,7 @@ impl World {
             serial: 0,
             refounding: None,
             clients_on: true,
+            sinks: Sinks::new(options.duty.as_ref().map_or(0, |d| d.checks)),
             options,
             rng,
             hosts,
@@ -159,6 +168,7 @@ impl World {
         if !self.options.faults.is_empty() {
             self.after(self.options.gap, Event::Fault);
         }
+        self.start_duty();
         Ok(())
     }
 
@@ -215,6 +225,7 @@ impl World {
         let target = match &event {
             Event::Flight(f) => Some(f.to),
             Event::Wake { host, .. } | Event::Persisted { host, .. } => Some(*host),
+            Event::Duty(event) => event.process(),
             _ => None,
         };
         if let Some((host, run)) = target {
@@ -253,6 +264,7 @@ impl World {
                 Ok(())
             }
             Event::Client { client, turn } => self.client(client, turn),
+            Event::Duty(event) => self.duty(event),
         }
     }
 
@@ -312,6 +324,7 @@ impl World {
             }
             Packet::Forward(request) => self.request_at(to, from, request),
             Packet::Reply(reply) => self.reply(reply),
+            Packet::Reports(reports) => self.take_reports(to, node_id(from), &reports),
         }
     }
 

@@ -22,7 +22,7 @@ fn bare() -> View {
         updated_by: None,
         settings: Settings::default(),
         peers: Arc::default(),
-        checks: Arc::default(),
+        checks: crate::view::CheckList::default(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),
@@ -65,7 +65,7 @@ fn the_exit_status_is_good_only_with_quorum_and_master() {
 
 #[test]
 fn what_targets_and_names_say_is_shown_and_not_obeyed() {
-    let view = View { checks: Arc::new(vec![Arc::new(check())]), ..bare() };
+    let view = View { checks: [Arc::new(check())].into_iter().collect(), ..bare() };
     let text = render(&view);
     assert!(!text.contains(['\u{1b}', '\r', '\u{7}']), "{text:?}");
     assert_eq!(text.lines().filter(|l| l.contains("web")).count(), 1);
@@ -74,7 +74,7 @@ fn what_targets_and_names_say_is_shown_and_not_obeyed() {
 #[test]
 fn empty_cells_are_dashes_so_that_columns_can_be_counted() {
     let plain = CheckView { name: "db".into(), detail: None, ..check() };
-    let view = View { checks: Arc::new(vec![Arc::new(plain)]), ..bare() };
+    let view = View { checks: [Arc::new(plain)].into_iter().collect(), ..bare() };
     let text = render(&view);
     let line = text.lines().last().unwrap();
     assert_eq!(line.split_whitespace().skip(1).collect::<Vec<_>>(), ["db", "up", "2/3", "-", "-"]);

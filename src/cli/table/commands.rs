@@ -1,7 +1,7 @@
 //! The rows of the table, in the order in which help shows them.
 
 use super::super::{
-    alert, check, cluster, complete, doctor, help, incident, init, node, serve, silence, status, trust,
+    alert, check, cluster, complete, doctor, help, incident, init, man, node, serve, silence, status, trust,
 };
 use super::flags::*;
 use super::{Arg, Command, Group};
@@ -454,6 +454,16 @@ must be at least three heartbeats.",
         long: "",
         examples: &["qu completion bash > /etc/bash_completion.d/qu"],
         run: complete::run,
+    },
+    Command {
+        path: &["man"],
+        args: &[Arg { name: "page", many: true, words: &[] }],
+        flags: &[],
+        short: "Show a page of the manual",
+        long: "Without a page: qu(1). A page is named as for man, or by a command or a topic. It comes from inside \
+the program, so it is the one of this version.",
+        examples: &["qu man", "qu man check add", "qu man security"],
+        run: man::run,
     },
     Command {
         path: &["help"],

@@ -11,6 +11,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("QUPTIME_BIND_PORT", "overrides bind_port of node.yaml"),
     ("QUPTIME_ADVERTISE", "overrides advertise of node.yaml"),
     ("QUPTIME_CLUSTER_SECRET", "overrides cluster_secret of node.yaml"),
+    ("CREDENTIALS_DIRECTORY", "set by systemd: where the file cluster-secret may be, for qu serve"),
     ("RUNTIME_DIRECTORY", "set by systemd: where the control socket is"),
     ("XDG_CONFIG_HOME", "where the data directory of a user is"),
     ("XDG_RUNTIME_DIR", "where the control socket of a user is"),

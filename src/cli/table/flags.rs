@@ -157,8 +157,10 @@ pub(super) static TEST_STATE: Flag = Flag {
 
 // Alerts.
 pub(super) static HOST: Flag = text("host", "HOST", "Mail relay");
-pub(super) static MAIL_PORT: Flag =
-    Flag { default: "587, or 465 with --tls", ..text("port", "PORT", "Port of the relay") };
+pub(super) static MAIL_PORT: Flag = Flag {
+    default: "587; 465 with --tls, 25 with --starttls=false",
+    ..text("port", "PORT", "Port of the relay")
+};
 pub(super) static FROM: Flag = text("from", "ADDRESS", "Sender");
 pub(super) static TO: Flag =
     Flag { many: true, ..text("to", "ADDRESS[,ADDRESS]", "Recipients; may be given several times") };

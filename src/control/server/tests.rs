@@ -65,7 +65,7 @@ fn picture() -> Picture {
         updated_by: None,
         settings: Settings::default(),
         peers: Arc::default(),
-        checks: Arc::default(),
+        checks: crate::view::CheckList::default(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),

@@ -152,6 +152,8 @@ impl Icmp {
         let slot = usize::from(v6);
         if self.sockets[slot].is_none() {
             let socket = sys::open(v6).map_err(|r| NotSent::Failed(refused(&r, v6)))?;
+            // Without it we are only woken more often than needed.
+            drop(socket.hear_only(self.id));
             poller.watch_input(socket.as_fd(), self.tokens[slot]).map_err(|e| {
                 NotSent::Failed(Failure::at(Stage::Local, format!("cannot watch a socket: {e}")))
             })?;
@@ -221,14 +223,15 @@ fn refused(refused: &sys::Refused, v6: bool) -> Failure {
         return Failure::at(Stage::Local, format!("this host has no {family}"));
     }
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ping_group_range").unwrap_or_default();
-    let range: Vec<&str> = range.split_ascii_whitespace().collect();
+    let range = range.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    // A service may be shown nothing of /proc/sys.
+    let now = if range.is_empty() { String::new() } else { format!(" (now \"{range}\")") };
     let group = sys::group();
     Failure::at(
         Stage::Local,
         format!(
-            "no permission to ping: include group {group} in the sysctl net.ipv4.ping_group_range (now \"{}\"), \
-             or give this process CAP_NET_RAW",
-            range.join(" ")
+            "no permission to ping: include group {group} in the sysctl net.ipv4.ping_group_range{now}, \
+             or give this process CAP_NET_RAW"
         ),
     )
 }

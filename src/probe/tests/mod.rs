@@ -74,6 +74,10 @@ impl Drop for Scratch {
     }
 }
 
+fn all(checks: &[Arc<Check>]) -> Checks {
+    checks.iter().map(|c| (c.id, Arc::clone(c))).collect()
+}
+
 /// A prober and its reports.
 struct Rig {
     prober: Prober,
@@ -103,7 +107,7 @@ impl Rig {
 
     /// The first report of each of these, in their order.
     fn first_reports(&self, checks: &[Arc<Check>]) -> Vec<Report> {
-        self.prober.set_checks(checks.to_vec());
+        self.prober.set_checks(all(checks));
         let mut first = BTreeMap::new();
         while first.len() < checks.len() {
             let report = self.next();

@@ -126,9 +126,8 @@ fn beyond_the_bound_the_longest_queue_gives_up_its_oldest() {
         alert: alert(to).id,
         kind: Kind::Down,
         reply_to: None,
-        test: true,
         about: Arc::new(About {
-            check: None,
+            check: CheckId::from_random((index as u128) << 96),
             name: "web".into(),
             check_type: String::new(),
             target: String::new(),

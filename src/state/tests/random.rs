@@ -10,7 +10,7 @@ use crate::base::rng::Rng;
 use crate::base::units::Span;
 use crate::config::{Alert, Check, Cluster};
 use crate::state::command::{
-    AlertEdit, Body, Change, CheckEdit, Command, DeliveryId, ItemEdit, Setting, SilenceId, TestOf,
+    AlertEdit, Body, Change, CheckEdit, Command, DeliveryId, ItemEdit, Setting, SilenceId,
 };
 use crate::state::fixture::{alert, check, cluster, node, peer, transition};
 use crate::state::outcome::{Applied, Settled};
@@ -85,8 +85,7 @@ impl Witness {
             }
         }
         let owed: Vec<&Arc<Delivery>> = applied.effects.owed.iter().map(|id| &self.owed[id]).collect();
-        let told: BTreeSet<_> =
-            owed.iter().map(|d| (d.alert, d.about.check.expect("a test"), d.about.to)).collect();
+        let told: BTreeSet<_> = owed.iter().map(|d| (d.alert, d.about.check, d.about.to)).collect();
         assert_eq!(told, expected);
         assert_eq!(told.len(), owed.len(), "somebody is owed two messages about one transition");
     }
@@ -95,8 +94,8 @@ impl Witness {
         for change in applied.effects.transitions.iter().filter(|change| change.to == Verdict::Unknown) {
             self.told.retain(|(_, check)| *check != change.check);
         }
-        for delivery in applied.effects.owed.iter().map(|id| &self.owed[id]).filter(|d| !d.test) {
-            let lane = (delivery.alert, delivery.about.check.expect("a test"));
+        for delivery in applied.effects.owed.iter().map(|id| &self.owed[id]) {
+            let lane = (delivery.alert, delivery.about.check);
             match delivery.about.to {
                 Verdict::Down => self.told.insert(lane),
                 _ => self.told.remove(&lane),
@@ -129,7 +128,7 @@ impl Witness {
         if let Some(answers) = delivery.reply_to {
             assert!(self.out.contains(&answers.id), "{id} answers what nobody has seen");
         }
-        let Some(lane) = delivery.lane() else { return };
+        let lane = delivery.lane();
         let last = self.last.get(&lane).copied();
         let first = match &delivery.kind {
             Kind::Summary { steps, .. } => steps.first().map(|step| step.to),
@@ -264,9 +263,7 @@ impl Run {
             }
             63 => Body::EndSilence { id: SilenceId(self.rng.below(self.index + 1)) },
             64..=72 => self.state.due(now).pop().unwrap_or(Body::Remind { due: vec![] }),
-            73 => Body::Test(TestOf::Alert(self.any_alert().id)),
-            74 => Body::Test(TestOf::Check { id: self.any_check().id, to: Verdict::Down }),
-            n if n < 75 + settles => self.settle(),
+            n if n < 73 + settles => self.settle(),
             _ => self.verdicts(),
         }
     }

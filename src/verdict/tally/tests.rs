@@ -249,6 +249,26 @@ fn a_follower_that_becomes_master_decides_from_the_reports_it_has() {
 }
 
 #[test]
+fn what_a_node_heard_before_a_verdict_came_does_not_change_it_back() {
+    let mut bench = Bench::new(3, Verdict::Up);
+    for (round, seconds) in [(1, 0), (2, 30)] {
+        (1..=3).for_each(|n| assert_eq!(bench.hear(seconds, n, round, false), Taken::New));
+    }
+    // A follower: another is master, finds it down and, while this one is cut off, up again.
+    bench.tally.decided(check(1).id, Verdict::Down);
+    bench.hear(40, 3, 3, true);
+    bench.tally.decided(check(1).id, Verdict::Up);
+    bench.tally.begin(at(45));
+    assert_eq!(bench.poll(45), None, "the reports of two nodes are from before");
+    bench.hear(50, 1, 3, false);
+    bench.hear(50, 2, 3, false);
+    assert_eq!(bench.poll(50), None, "one round");
+    bench.hear(80, 1, 4, false);
+    bench.hear(80, 2, 4, false);
+    assert_eq!(bench.turn(80), Some(Verdict::Down), "two rounds since");
+}
+
+#[test]
 fn a_process_that_stood_still_does_not_blame_the_nodes() {
     let mut bench = Bench::new(1, Verdict::Down);
     for round in 1..=2 {

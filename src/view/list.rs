@@ -1,0 +1,135 @@
+//! The checks of a picture, in order of name.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::CheckView;
+use crate::base::id::CheckId;
+use crate::base::shared::{self, Sorted};
+use crate::base::text::rfc3339;
+
+/// Checks in order of name, then id. Two pictures share what is the same in both.
+#[derive(Clone, Default)]
+pub struct CheckList {
+    all: Sorted<Arc<CheckView>>,
+    /// The written form leaves the reports of single nodes out: most of it, and mostly not wanted.
+    brief: bool,
+}
+
+fn order(check: &CheckView, name: &str, id: CheckId) -> Ordering {
+    check.name.as_str().cmp(name).then(check.id.cmp(&id))
+}
+
+impl CheckList {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> shared::Iter<'_, Arc<CheckView>> {
+        self.all.iter()
+    }
+
+    /// The same ones; written, they are without the reports of single nodes.
+    #[must_use]
+    pub fn brief(&self) -> CheckList {
+        CheckList { all: self.all.clone(), brief: true }
+    }
+
+    /// Puts one in, in place of the one with its name and id.
+    pub fn put(&mut self, check: Arc<CheckView>) {
+        let (name, id) = (check.name.clone(), check.id);
+        self.all.put(check, |other| order(other, &name, id));
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, name: &str, id: CheckId) {
+        self.all.take(|other| order(other, name, id));
+    }
+}
+
+impl FromIterator<Arc<CheckView>> for CheckList {
+    fn from_iter<I: IntoIterator<Item = Arc<CheckView>>>(checks: I) -> CheckList {
+        let mut checks: Vec<Arc<CheckView>> = checks.into_iter().collect();
+        checks.sort_by(|a, b| order(a, &b.name, b.id));
+        checks.dedup_by(|a, b| a.id == b.id && a.name == b.name);
+        CheckList { all: Sorted::from_sorted(checks), brief: false }
+    }
+}
+
+impl PartialEq for CheckList {
+    fn eq(&self, other: &CheckList) -> bool {
+        self.all.is_same(&other.all) || self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for CheckList {}
+
+impl std::fmt::Debug for CheckList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for CheckList {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.iter().map(|check| Written { check, nodes: !self.brief }))
+    }
+}
+
+/// One check as it is written. By hand, so that leaving its reports out costs no copy of the rest.
+struct Written<'a> {
+    check: &'a CheckView,
+    nodes: bool,
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let CheckView { id, name, kind, target, expect_status, body_match, .. } = self.check;
+        let CheckView { interval, timeout, enabled, state, since, ok, total, .. } = self.check;
+        let CheckView { alerts, suppressed, detail, detail_node, nodes, .. } = self.check;
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("id", id)?;
+        map.serialize_entry("name", name)?;
+        map.serialize_entry("type", kind)?;
+        map.serialize_entry("target", target)?;
+        if let Some(status) = expect_status {
+            map.serialize_entry("expect_status", status)?;
+        }
+        if let Some(text) = body_match {
+            map.serialize_entry("body_match", text)?;
+        }
+        map.serialize_entry("interval", interval)?;
+        map.serialize_entry("timeout", timeout)?;
+        map.serialize_entry("enabled", enabled)?;
+        map.serialize_entry("state", state)?;
+        map.serialize_entry("since", &since.map(rfc3339))?;
+        map.serialize_entry("ok", ok)?;
+        map.serialize_entry("total", total)?;
+        map.serialize_entry("alerts", alerts)?;
+        map.serialize_entry("suppressed", suppressed)?;
+        map.serialize_entry("detail", detail)?;
+        map.serialize_entry("detail_node", detail_node)?;
+        if self.nodes && !nodes.is_empty() {
+            map.serialize_entry("nodes", nodes)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for CheckList {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<CheckList, D::Error> {
+        Ok(Vec::<Arc<CheckView>>::deserialize(d)?.into_iter().collect())
+    }
+}
