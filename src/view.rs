@@ -112,6 +112,9 @@ pub struct PeerView {
     pub clock_offset_ms: Option<i64>,
     /// Whom it hears itself, by its own word; absent until it has said so.
     pub hears: Option<Vec<NodeId>>,
+    /// Why this node cannot connect to it at its address; it may be connected all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// One check and its state. How it is written: `view/list.rs`.

@@ -42,7 +42,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("quorum", &["base"]),
     // What a peer may ask of the state is typed, what of the quorum is, and nothing else is known.
     ("store", &["base", "sys", "quorum"]),
-    ("probe", &["base", "sys", "config", "verdict"]),
+    // From identity, what all certificate verifiers have in common.
+    ("probe", &["base", "sys", "config", "identity", "verdict"]),
 ];
 
 /// Single files that import more than their module's row says, and why.

@@ -3,13 +3,15 @@
 use serde_json::json;
 
 use crate::base::text;
-use crate::control::Ask;
+use crate::config::node;
+use crate::control::{Ask, Reply};
+use crate::identity::secret;
 use crate::state::command::Setting;
 use crate::view::Filter;
 
 use super::parse::Said;
 use super::table::facts;
-use super::{Failure, Session, ask, show};
+use super::{Failure, Session, ask, input, show};
 
 /// `qu cluster show`.
 pub fn show(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
@@ -42,6 +44,30 @@ pub fn show(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         s.master_cooldown,
         s.hysteresis
     ))
+}
+
+/// `qu cluster rotate-secret`.
+pub fn rotate_secret(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
+    let given = match input::secret(session, said, "secret")? {
+        Some(given) => {
+            let judged = node::cluster_secret(given.reveal());
+            Some(judged.map_err(|e| Failure::Usage(format!("--secret-file: {e}")))?)
+        }
+        None => None,
+    };
+    if let Some(warning) = given.as_ref().and_then(|s| secret::weakness(s.reveal())) {
+        session.say(&format!("warning: {warning}"));
+    }
+    let done = match ask::daemon(session, Ask::RotateSecret { secret: given })? {
+        Reply::Done(done) => done,
+        other => return Err(ask::unexpected(&other)),
+    };
+    ask::print_done(session, said, &done)?;
+    match done.facts.get("secret").and_then(|s| s.as_str()) {
+        // The one place where it is shown, to the one who made it.
+        Some(secret) if !said.has("json") => session.print(&format!("secret      {secret}\n")),
+        _ => Ok(()),
+    }
 }
 
 /// `qu cluster set <setting> <value>`.

@@ -70,12 +70,22 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     };
     let head = ["NODE_ID", "ADVERTISE", "LIVE", "LAST_SEEN", "ROLE", "VERSION", "CLOCK", "FINGERPRINT"];
     let rows: Vec<_> = view.peers.iter().map(row).collect();
-    session.print(&text::table(&head, &rows))
+    let troubles = view.peers.iter().filter_map(|p| Some((p, p.trouble.as_ref()?)));
+    let lines: Vec<String> = troubles
+        .map(|(p, why)| format!("{} cannot be dialled at {}: {}\n", p.node_id, p.advertise, show::safe(why)))
+        .collect();
+    let below = if lines.is_empty() { String::new() } else { format!("\n{}", lines.concat()) };
+    session.print(&format!("{}{below}", text::table(&head, &rows)))
 }
 
 /// `qu node remove <node-id>`.
 pub fn remove(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     ask::deed(session, said, Ask::NodeRemove { who: said.arg("node-id").to_owned() })
+}
+
+/// `qu node rotate-key`.
+pub fn rotate_key(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
+    ask::deed(session, said, Ask::RotateKey { kind: said.parse("key-type")? })
 }
 
 /// `qu node edit <node-id> --address H:P`.

@@ -1,6 +1,7 @@
 //! Layer 1: what operators say, and its written forms.
 //!
-//! `model.rs` holds the values; `yaml.rs` reads `cluster.yaml` and `write.rs` writes it; `node.rs`
+//! `model.rs` holds the values, `name.rs`, `secret.rs`, `url.rs` and `mail.rs` the texts in them
+//! that cannot be anything; `yaml.rs` reads `cluster.yaml` and `write.rs` writes it; `node.rs`
 //! is `node.yaml` and the environment that overrides it; `document/` is what both know of YAML, on
 //! top of the YAML library, which nothing outside of this folder meets; `diff.rs` and `merge.rs`
 //! serve hand edits; `paths.rs` knows where files are.
@@ -8,13 +9,17 @@
 
 pub mod diff;
 pub(crate) mod document;
+mod mail;
 pub mod merge;
 pub mod model;
+mod name;
 pub mod node;
 pub mod paths;
 #[cfg(test)]
 mod samples;
+mod secret;
 pub mod trust;
+mod url;
 pub mod write;
 pub mod yaml;
 

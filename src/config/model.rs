@@ -4,21 +4,22 @@
 //!
 //! The written form in `cluster.yaml` is `yaml.rs`'s; the derived serde form here is the one of
 //! the log and of messages between nodes.
-//!
-//! Long because these types are read together: one item's rule is often about another's field.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Wall;
 use crate::base::id::{AlertId, CheckId, ClusterId, NodeId};
 use crate::base::shared::map::SharedMap;
 use crate::base::units::{Host, HostPort, Span};
 use crate::identity::Fingerprint;
+
+pub use super::mail::{Header, Mailbox};
+pub use super::name::Name;
+pub use super::secret::Secret;
+pub use super::url::Url;
 
 /// The port that nodes listen on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 9901;
@@ -127,147 +128,6 @@ pub struct Peer {
     pub fingerprint: Fingerprint,
     /// Its certificate, PEM.
     pub cert_pem: String,
-}
-
-/// The name of a check or an alert: 1 to 100 characters, no control characters, no blank at
-/// either end, no comma (lists of names are separated by it), and not shaped like an id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Name(String);
-
-impl Name {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Name {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Name, String> {
-        let fits = (1..=100).contains(&text.chars().count());
-        if !fits || text.trim() != text || text.chars().any(|c| c.is_control() || c == ',') {
-            return Err(format!(
-                "{:?} is not a name (1 to 100 characters, no comma, no control characters, no blank at the ends)",
-                crate::base::text::shorten(text, 120)
-            ));
-        }
-        if text.parse::<NodeId>().is_ok() {
-            return Err(format!("{text:?} is not a name (it looks like an id)"));
-        }
-        Ok(Name(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// A text that no log, error or listing shows.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps it.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
-
-    /// The text itself: for the one place that must send or store it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-/// An `http` or `https` address: scheme, host, port, path with query. No user information (it
-/// would be a secret in every listing) and no fragment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
-    /// TLS or not.
-    pub https: bool,
-    /// Where.
-    pub to: HostPort,
-    /// Path and query, with the leading slash.
-    pub path: String,
-    text: String,
-}
-
-impl Url {
-    /// As it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-}
-
-impl FromStr for Url {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Url, String> {
-        let bad =
-            |why: &str| format!("{:?} is not a URL to watch ({why})", crate::base::text::shorten(text, 200));
-        let lower = text.to_ascii_lowercase();
-        let (https, at) = match lower.as_str() {
-            l if l.starts_with("https://") => (true, 8),
-            l if l.starts_with("http://") => (false, 7),
-            _ => return Err(bad("want http:// or https://")),
-        };
-        if text.len() > 2000 || !text.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(bad("only printable ASCII without blanks, 2000 characters at most; encode the rest"));
-        }
-        let rest = &text[at..];
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, tail) = rest.split_at(end);
-        if authority.contains('@') {
-            return Err(bad("no user name or password in it"));
-        }
-        let to = HostPort::with_default(authority, if https { 443 } else { 80 })
-            .map_err(|e| bad(&e.to_string()))?;
-        let path = tail.split('#').next().unwrap_or("");
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Url { https, to, path, text: text.to_owned() })
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl Serialize for Url {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&self.text)
-    }
-}
-
-impl<'de> Deserialize<'de> for Url {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
 }
 
 /// What is watched.
@@ -536,117 +396,6 @@ impl Channel {
     }
 }
 
-/// A mail address `local@domain`, optionally `Name <local@domain>`. Nothing that could end a
-/// header line or an SMTP command gets in.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Mailbox(String);
-
-impl Mailbox {
-    /// As written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Mailbox {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Mailbox, String> {
-        let bad = || format!("{:?} is not a mail address", crate::base::text::shorten(text, 120));
-        let address = match text.rsplit_once('<') {
-            Some((_, inside)) => inside.strip_suffix('>').ok_or_else(bad)?,
-            None => text,
-        };
-        let (local, domain) = address.rsplit_once('@').ok_or_else(bad)?;
-        let local_ok = !local.is_empty()
-            && local.len() <= 64
-            && local.chars().all(|c| !c.is_control() && !c.is_whitespace() && !"<>()[],;:\\\"@".contains(c));
-        let domain_ok = domain.parse::<Host>().is_ok()
-            || !domain.is_ascii() && !domain.chars().any(|c| c.is_control() || c.is_whitespace());
-        if text.len() > 320
-            || text.trim() != text
-            || text.chars().any(char::is_control)
-            || !local_ok
-            || !domain_ok
-        {
-            return Err(bad());
-        }
-        Ok(Mailbox(text.to_owned()))
-    }
-}
-
-impl<'de> Deserialize<'de> for Mailbox {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// A further mail header, `Name: value`; never one that the program writes itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// The field name (RFC 5322, section 2.2: printable ASCII but the colon).
-    pub name: String,
-    /// The value, one line.
-    pub value: String,
-}
-
-/// Fields that the program writes; a second one of them would contradict it.
-const OWN_HEADERS: &[&str] = &[
-    "from",
-    "to",
-    "cc",
-    "bcc",
-    "subject",
-    "date",
-    "message-id",
-    "in-reply-to",
-    "references",
-    "mime-version",
-    "content-type",
-    "content-transfer-encoding",
-    "sender",
-    "auto-submitted",
-];
-
-impl FromStr for Header {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Header, String> {
-        let bad =
-            |why: &str| format!("{:?} is not a mail header ({why})", crate::base::text::shorten(text, 120));
-        let (name, value) = text.split_once(':').ok_or_else(|| bad("want 'Name: value'"))?;
-        let value = value.trim();
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(bad("the name must be printable ASCII without blanks"));
-        }
-        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            return Err(bad("this field is written by qu itself"));
-        }
-        if text.len() > 900 || value.is_empty() || value.chars().any(char::is_control) {
-            return Err(bad("the value must be one line of text"));
-        }
-        Ok(Header { name: name.to_owned(), value: value.to_owned() })
-    }
-}
-
-impl fmt::Display for Header {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.value)
-    }
-}
-
-impl Serialize for Header {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 fn yes() -> bool {
     true
 }
@@ -664,43 +413,6 @@ fn is_no(b: &bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_are_taken_apart_and_bad_ones_refused() {
-        let url: Url = "https://Example.com:8443/a?b#c".parse().unwrap();
-        assert_eq!(
-            (url.https, url.to.to_string().as_str(), url.path.as_str()),
-            (true, "example.com:8443", "/a?b")
-        );
-        assert_eq!("http://[::1]".parse::<Url>().unwrap().to.to_string(), "[::1]:80");
-        assert_eq!("http://a?x=1".parse::<Url>().unwrap().path, "/?x=1");
-        for bad in [
-            "not a url",
-            "ftp://a",
-            "http://",
-            "http://u:p@a/",
-            "http://a b/",
-            "http:///x",
-            "http://a:0/",
-            "http://é/",
-        ] {
-            assert!(bad.parse::<Url>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn nothing_that_ends_a_line_becomes_a_mail_address_or_header() {
-        for good in ["ops@example.com", "Ops <ops@example.com>", "a+b@[::1]"] {
-            assert!(good.parse::<Mailbox>().is_ok(), "{good}");
-        }
-        for bad in ["", "ops", "a@", "@b", "a@b\r\nRCPT TO:<x@y>", "a b@c", "a@b c", "<a@b", "a,b@c"] {
-            assert!(bad.parse::<Mailbox>().is_err(), "{bad}");
-        }
-        assert!("X-Team: ops".parse::<Header>().is_ok());
-        for bad in ["X-Team", "Subject: x", "X-A: b\nBcc: c", ": x", "X A: y", "X-A:"] {
-            assert!(bad.parse::<Header>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn settings_are_judged_together() {

@@ -198,6 +198,30 @@ impl Overrides {
     }
 }
 
+/// The text of a `node.yaml` with another secret in it; everything else, comments too, stays as it
+/// is.
+///
+/// # Errors
+/// A sentence without a secret: the text cannot be read, or the secret stands in it in a way in
+/// which a line cannot take its place.
+pub fn with_secret(text: &str, secret: &Secret) -> Result<String, String> {
+    let before = Overrides::from_file("node.yaml", text).map_err(said)?;
+    let line = format!("cluster_secret: {}", quoted(secret.reveal()));
+    let mut lines: Vec<&str> = text.lines().collect();
+    match lines.iter_mut().find(|l| l.starts_with("cluster_secret:")) {
+        Some(found) => *found = &line,
+        None => lines.push(&line),
+    }
+    let new = lines.join("\n") + "\n";
+    let after = Overrides::from_file("node.yaml", &new).ok();
+    let wanted = Overrides { secret: Some(secret.clone()), ..before };
+    if after == Some(wanted) {
+        return Ok(new);
+    }
+    Err("cluster_secret in node.yaml is written in a way that is not understood here: write it on one line, in quotes"
+        .to_owned())
+}
+
 fn own_host(name: &str) -> Result<Host, String> {
     name.parse().map_err(|_| {
         let name = shorten(name, 100);

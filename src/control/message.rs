@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use crate::base::id::{NodeId, RequestId};
 use crate::base::units::{HostPort, Span};
-use crate::config::{Channel, Name, Target};
-use crate::identity::Fingerprint;
+use crate::config::{Channel, Name, Secret, Target};
+use crate::identity::{Fingerprint, KeyKind};
 use crate::state::command::Setting;
 use crate::view::mesh::Mesh;
 use crate::view::{Filter, IncidentView, SilenceView, TrustView, View};
@@ -167,10 +167,21 @@ pub enum Ask {
         /// Its new address.
         address: HostPort,
     },
+    /// Every node gets another cluster secret: [`Reply::Done`] without a version, with `secret`
+    /// when it was made here.
+    RotateSecret {
+        /// Which; `None`: one is made.
+        secret: Option<Secret>,
+    },
+    /// The node that answers gets another key: [`Reply::Done`], with `node_id` and `fingerprint`.
+    RotateKey {
+        /// Of which kind; `None`: RSA.
+        kind: Option<KeyKind>,
+    },
     /// This node's trust store: [`Reply::Trust`].
     TrustList,
-    /// An entry of this node's trust store goes: [`Reply::Done`] without a version. One that
-    /// belongs to a peer of the configuration is refused: `qu node remove` is the way.
+    /// A peer is trusted no more, which is the same as [`Ask::NodeRemove`], since every node's trust
+    /// store follows the configuration: [`Reply::Done`].
     TrustRemove {
         /// Which.
         who: String,
@@ -332,6 +343,8 @@ impl Ask {
             Ask::NodeAdd { address, node, .. } => format!("add node {node} at {address}"),
             Ask::NodeRemove { who } => format!("remove node {who:?}"),
             Ask::NodeEdit { who, address } => format!("move node {who:?} to {address}"),
+            Ask::RotateSecret { .. } => "rotate the cluster secret".to_owned(),
+            Ask::RotateKey { .. } => "rotate this node's key".to_owned(),
             Ask::TrustList => "list trust".to_owned(),
             Ask::TrustRemove { who } => format!("remove trust in {who:?}"),
             Ask::ClusterSet(setting) => format!("set {setting:?}"),
@@ -357,6 +370,8 @@ impl Ask {
             | Ask::IncidentShow { .. } => 5,
             // One attempt of a delivery, with a slow relay.
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => 60,
+            // Making an RSA key on a slow machine, and an election.
+            Ask::RotateKey { .. } | Ask::RotateSecret { .. } => 60,
             // An election is waited out for 10 s, and the answer has to travel.
             _ => 12,
         })
@@ -385,7 +400,6 @@ fn switched(on: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
 
     #[test]
     fn questions_and_answers_survive_their_json() {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::core::Core;
-use super::gate;
 use super::requests::{Origin, Waiting};
 use crate::base::clock::{Mono, Wall};
 use crate::base::id::{NodeId, RequestId};
@@ -164,12 +163,9 @@ impl Core {
         if let Some(state) = &self.state {
             state.check(body).map_err(|e| e.to_string())?;
         }
-        let voters = self.node.status().membership.voters;
         // Who is to go does not have to understand it.
         let gone = body.member().and_then(|m| if let Member::Remove(node) = m { Some(node) } else { None });
-        let others = voters.into_keys().filter(|v| *v != self.me && Some(*v) != gone);
-        let heard = |voter| self.peers.get(&voter).and_then(|known| known.hello.as_ref());
-        gate::understood(body.kind(), others, heard)
+        self.understood(body.kind(), gone)
     }
 
     /// The quorum core did not take it, or lost it with the role.
@@ -179,28 +175,12 @@ impl Core {
         }
         let now = self.clock.mono();
         let Some(w) = self.requests.get_mut(id) else { return };
-        let text = match why {
-            Refusal::NotMaster(_)
-            | Refusal::NotReady
-            | Refusal::ChangePending
-            | Refusal::Busy
-            | Refusal::HandingOver => {
-                w.next_try = now + AGAIN;
-                return;
-            }
+        match for_good(&why) {
+            Some(text) => self.finish(id, Reply::refused(text)),
             // It is in the log already; its result will come.
-            Refusal::Duplicate => return,
-            Refusal::AlreadyMember => "that node is a peer already".to_owned(),
-            Refusal::NotMember => "that node is not a peer".to_owned(),
-            Refusal::LastVoter => {
-                "it is the last peer: a cluster cannot be without one (to take a node out of service, stop it)"
-                    .to_owned()
-            }
-            Refusal::WouldLoseQuorum { live, need } => format!(
-                "without it {live} live peers would remain and {need} be needed: bring another peer back first"
-            ),
-        };
-        self.finish(id, Reply::refused(text));
+            None if why == Refusal::Duplicate => {}
+            None => w.next_try = now + AGAIN,
+        }
     }
 
     /// The master answers about a change that was forwarded to it.
@@ -215,6 +195,12 @@ impl Core {
             AnswerOutcome::Done(value) => {
                 w.next_try = Mono::FAR;
                 w.confirmed = serde_json::from_value::<Done>(value).ok().map(Reply::Done);
+                // But a node that is removed by it will never apply it.
+                if w.body.member() == Some(Member::Remove(self.me))
+                    && let Some(reply) = w.confirmed.take()
+                {
+                    self.finish(id, reply);
+                }
             }
             AnswerOutcome::Refused(text) => self.finish(id, Reply::refused(text)),
             AnswerOutcome::NotMaster(_) | AnswerOutcome::NotReady => w.next_try = now + AGAIN,
@@ -234,10 +220,22 @@ impl Core {
         if let Some(checks) = request.and_then(|id| self.proposed.remove(&id)) {
             checks.into_iter().for_each(|check| self.tally.clear(check));
         }
-        self.carry_out_effects(command, &applied.effects);
-        if let Some(id) = request.filter(|id| self.requests.has(*id)) {
+        let waiting = request.filter(|id| self.requests.has(*id));
+        // A node that had itself removed hears nothing more once that is carried out.
+        let first = waiting.filter(|id| self.waits_outside(*id, command));
+        if let Some(id) = first {
             self.settle(id, &applied.result);
         }
+        self.carry_out_effects(command, &applied.effects);
+        if let Some(id) = waiting.filter(|_| first.is_none()) {
+            self.settle(id, &applied.result);
+        }
+    }
+
+    /// Whether the one who waits for this command is removed by it.
+    fn waits_outside(&mut self, id: RequestId, command: Option<&Command>) -> bool {
+        let Some(Member::Remove(gone)) = command.and_then(|c| c.body.member()) else { return false };
+        self.requests.get_mut(id).is_some_and(|w| matches!(w.origin, Origin::Peer(peer) if peer == gone))
     }
 
     /// The result of a change is known.
@@ -295,6 +293,28 @@ impl Core {
     }
 }
 
+/// What a client is told of a refusal that stands; nothing of one that passes.
+fn for_good(why: &Refusal) -> Option<String> {
+    match why {
+        Refusal::NotMaster(_)
+        | Refusal::NotReady
+        | Refusal::ChangePending
+        | Refusal::Busy
+        | Refusal::HandingOver
+        | Refusal::Duplicate => None,
+        Refusal::AlreadyMember => Some("that node is a peer already".to_owned()),
+        Refusal::NotMember => Some("that node is not a peer".to_owned()),
+        Refusal::LastVoter => Some(state::Refused::LastPeer.to_string()),
+        Refusal::WouldLoseQuorum { live, need } => {
+            let remain = if *live == 1 { "1 live peer" } else { &format!("{live} live peers") };
+            let are = if *need == 1 { "is" } else { "are" };
+            Some(format!(
+                "without it {remain} would remain and {need} {are} needed: bring another peer back first"
+            ))
+        }
+    }
+}
+
 /// When a peer's client asked, by the peer's clock: as long as that clock is not far from ours. A
 /// silence of one hour that a node with another date asks for begins now. A clock of ours that was
 /// never set knows nothing better.
@@ -326,6 +346,42 @@ pub fn told(done: &state::Done) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_removal_that_cannot_be_says_why_and_what_to_do() {
+        for (why, text) in [
+            (
+                Refusal::WouldLoseQuorum { live: 1, need: 2 },
+                "without it 1 live peer would remain and 2 are needed: bring another peer back first",
+            ),
+            (
+                Refusal::WouldLoseQuorum { live: 2, need: 3 },
+                "without it 2 live peers would remain and 3 are needed: bring another peer back first",
+            ),
+            (
+                Refusal::WouldLoseQuorum { live: 0, need: 1 },
+                "without it 0 live peers would remain and 1 is needed: bring another peer back first",
+            ),
+            (
+                Refusal::LastVoter,
+                "the last peer cannot be removed: stop the daemon and delete its data instead",
+            ),
+            (Refusal::NotMember, "that node is not a peer"),
+            (Refusal::AlreadyMember, "that node is a peer already"),
+        ] {
+            assert_eq!(for_good(&why).as_deref(), Some(text));
+        }
+        for passes in [
+            Refusal::NotMaster(None),
+            Refusal::NotReady,
+            Refusal::ChangePending,
+            Refusal::Busy,
+            Refusal::HandingOver,
+            Refusal::Duplicate,
+        ] {
+            assert_eq!(for_good(&passes), None);
+        }
+    }
 
     #[test]
     fn a_peers_clock_is_believed_while_it_is_near_ours() {

@@ -209,6 +209,7 @@ impl Core {
             transport::Event::Up { peer, .. } => {
                 log!(Info, "link", "connected", peer = peer);
                 self.introduce(peer);
+                self.compare_secrets(peer);
                 self.picture.peers_changed();
             }
             transport::Event::Down { peer, why } => {
@@ -222,6 +223,14 @@ impl Core {
     }
 
     fn on_message(&mut self, peer: NodeId, message: PeerMessage) {
+        if !self.may_say(peer, &message) {
+            return log!(
+                Debug,
+                "link",
+                "not heard: it is no member by the committed configuration",
+                peer = peer
+            );
+        }
         match message {
             PeerMessage::Quorum(message) if !is_readable(&message) => {
                 // In the log it would end this node, now and at every start.
@@ -234,7 +243,9 @@ impl Core {
             PeerMessage::Reports(reports) => self.on_reports(peer, &reports),
             PeerMessage::Propose { request, body, at } => self.on_propose(peer, request, body, at),
             PeerMessage::Answer { request, outcome } => {
-                if !self.on_mesh_told(peer, request, &outcome) {
+                let taken = self.on_mesh_told(peer, request, &outcome)
+                    || self.on_secret_answer(peer, request, &outcome);
+                if !taken {
                     self.on_answer(request, outcome);
                 }
             }
@@ -244,7 +255,11 @@ impl Core {
             PeerMessage::Ask { request, what } if what == super::mesh::QUESTION => {
                 self.on_mesh_asked(peer, request);
             }
-            PeerMessage::Ask { request, what } => self.on_how_far(peer, request, &what),
+            PeerMessage::Ask { request, what } => {
+                if !self.on_word(peer, request, &what) {
+                    self.on_how_far(peer, request, &what);
+                }
+            }
         }
     }
 }

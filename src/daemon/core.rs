@@ -10,7 +10,7 @@
 //! whom), `reports.rs` (probes into verdicts), `owed.rs`
 //! (alerts to be delivered), `picture.rs` (what readers see).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -61,6 +61,12 @@ pub struct Outside {
     pub files: super::files::Inlet,
     /// What readers see.
     pub view: Arc<Published<View>>,
+    /// The keys of this node.
+    pub keys: Arc<super::keyring::KeyRing>,
+    /// Its cluster secret.
+    pub secrets: Arc<super::secrets::Secrets>,
+    /// To the core itself, for threads that work for it.
+    pub core: Sender<Event>,
     /// Until when a delivery may be begun, as monotonic nanoseconds.
     pub may_send_until: Arc<AtomicU64>,
     /// The service manager.
@@ -92,6 +98,12 @@ pub struct Core {
     pub(super) requests: Requests,
     pub(super) doubts: Vec<super::doubts::Doubt>,
     pub(super) rounds: Vec<super::mesh::Round>,
+    /// Questions about the secret to all peers.
+    pub(super) secret_rounds: BTreeMap<RequestId, super::secrets::Round>,
+    /// Most peers refuse this node's key.
+    pub(super) put_out: bool,
+    /// Whose cluster secret is another one.
+    pub(super) odd_secrets: BTreeSet<NodeId>,
     /// Verdicts proposed by this master, by request.
     pub(super) proposed: BTreeMap<RequestId, Vec<CheckId>>,
     pub(super) outgoing: Outgoing,
@@ -173,6 +185,9 @@ impl Core {
             requests: Requests::default(),
             doubts: Vec::new(),
             rounds: Vec::new(),
+            secret_rounds: BTreeMap::new(),
+            put_out: false,
+            odd_secrets: BTreeSet::new(),
             proposed: BTreeMap::new(),
             outgoing: Outgoing::default(),
             owed: Owed::default(),
@@ -265,6 +280,10 @@ impl Core {
             Event::Store(event) => self.on_store(event),
             Event::Ask { request, reply } => self.on_ask(request, reply),
             Event::Propose { id, body, reply } => self.begin(id, body, reply),
+            Event::AskAll { word, reply } => self.on_ask_all(&word, reply),
+            Event::SecretTaken { from, result } => self.on_secret_taken(from, result),
+            Event::KeyBasis { reply } => self.on_key_basis(&reply),
+            Event::RotateKey { id, body, keys, reply } => self.on_rotate_key(id, body, keys, reply),
             Event::HandEdit { items, reply } => {
                 let id = self.new_request();
                 self.begin(id, crate::state::command::Body::HandEdit { items }, reply);
@@ -295,6 +314,7 @@ impl Core {
         self.try_requests(now);
         self.settle_doubts(now);
         self.settle_rounds(now);
+        self.settle_secret_rounds();
         self.publish(now);
         if let Some(every) = self.out.notify.watchdog
             && now >= self.alive_at
@@ -307,7 +327,7 @@ impl Core {
     fn next_deadline(&self) -> Mono {
         let mut next = self.node.deadline();
         next = next.min(self.requests.next_deadline()).min(self.next_doubt());
-        next = next.min(self.next_round());
+        next = next.min(self.next_round()).min(self.next_secret_round());
         next = next.min(self.outgoing.flush_at()).min(self.picture.publish_at());
         if self.acting {
             next = next.min(self.tally.next_deadline()).min(self.owed.next_deadline());

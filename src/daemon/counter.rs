@@ -3,16 +3,18 @@
 //! the thread that asks, never in the core's.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
 use super::event::Event;
+use super::keyring::KeyRing;
+use super::secrets::Secrets;
 use crate::base::clock::Clock;
 use crate::base::id::{NodeId, RequestId};
 use crate::base::units::HostPort;
-use crate::config::{Peer, Secret};
+use crate::config::Peer;
 use crate::control::message::{Ask, Done, Reply, Request};
 use crate::control::server::{Caller, Desk as Counter};
 use crate::deliver::Desk;
@@ -25,9 +27,9 @@ use crate::transport::tls::Tls;
 use crate::view::mesh::Here;
 
 /// Callers wait for 12 s, changes are tried for 10.
-const PATIENCE: Duration = Duration::from_secs(11);
+pub(super) const PATIENCE: Duration = Duration::from_secs(11);
 /// A stranger's question is answered from memory.
-const AT_ONCE: Duration = Duration::from_secs(3);
+pub(super) const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// The control socket's side.
 pub struct Control {
@@ -35,10 +37,14 @@ pub struct Control {
     pub core: Sender<Event>,
     /// For tests of destinations.
     pub desk: Arc<Desk>,
-    /// For dialling new nodes.
-    pub tls: Tls,
+    /// This node.
+    pub me: NodeId,
+    /// For dialling new nodes, and for another key.
+    pub keys: Arc<KeyRing>,
+    /// Held while the key or the secret is rotated.
+    pub rotating: Mutex<()>,
     /// What both sides must know.
-    pub secret: Secret,
+    pub secrets: Arc<Secrets>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// The data directory, for showing.
@@ -47,11 +53,11 @@ pub struct Control {
     pub listens: HostPort,
 }
 
-fn stopping() -> Reply {
+pub(super) fn stopping() -> Reply {
     Reply::TryAgain { text: "this node is stopping: ask again in a moment, or another node".to_owned() }
 }
 
-fn late() -> Reply {
+pub(super) fn late() -> Reply {
     Reply::Unsure {
         text: "no answer from the core of this daemon: see its log, and look before asking again".to_owned(),
     }
@@ -61,6 +67,8 @@ impl Counter for Control {
     fn ask(&self, _who: &Caller, request: Request) -> Reply {
         match &request.ask {
             Ask::NodeProbe { address } => self.meet(address),
+            Ask::RotateSecret { secret } => self.rotate_secret(secret.clone()),
+            Ask::RotateKey { kind } => self.rotate_key(request.id, *kind),
             Ask::NodeAdd { address, node, fingerprint } => self.add(request.id, address, *node, *fingerprint),
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => self.test(&request.ask),
             Ask::Mesh => self.with_here(self.ask_core(request)),
@@ -70,6 +78,11 @@ impl Counter for Control {
 }
 
 impl Control {
+    /// With the key that the configuration gives this node: the others look it up there.
+    fn tls(&self) -> Result<Tls, Reply> {
+        Tls::new(&self.keys.held().current).map_err(|e| Reply::refused(e.to_string()))
+    }
+
     fn ask_core(&self, request: Request) -> Reply {
         let (reply, answer) = bounded(1);
         let event = Event::Ask { request, reply };
@@ -90,7 +103,11 @@ impl Control {
     }
 
     fn meet(&self, address: &HostPort) -> Reply {
-        match asker::identify(&self.tls, self.clock.as_ref(), address) {
+        let tls = match self.tls() {
+            Ok(tls) => tls,
+            Err(reply) => return reply,
+        };
+        match asker::identify(&tls, self.clock.as_ref(), address) {
             Ok(met) => Reply::Met { node: met.introduction.node_id, fingerprint: met.fingerprint },
             Err(e) => Reply::refused(e.to_string()),
         }
@@ -110,7 +127,11 @@ impl Control {
         if offer.peers.iter().any(|p| p.node_id == node) {
             return Reply::refused(format!("node {node} is a peer already (see qu node list)"));
         }
-        let met = match asker::ask(&self.tls, self.clock.as_ref(), address, key, &self.secret, offer) {
+        let tls = match self.tls() {
+            Ok(tls) => tls,
+            Err(reply) => return reply,
+        };
+        let met = match asker::ask(&tls, self.clock.as_ref(), address, key, &self.secrets.get(), offer) {
             Ok(met) => met,
             Err(e) => return Reply::refused(e.to_string()),
         };

@@ -93,6 +93,8 @@ impl Core {
             let newer = |id: &NodeId, said: u64| cluster.peers.contains_key(id) && said > cluster.version;
             self.introduced.retain(|id, said| newer(id, said.0));
         }
+        self.watch_own_key();
+        self.watch_own_address();
         self.inputs.push_back(Input::Timing(super::start::timing(&cluster.settings)));
         self.picture.config_changed();
     }
@@ -134,6 +136,16 @@ impl Core {
         match self.trust_now(&here) {
             Ok(trust) => self.out.links.set_peers(here.id, Arc::new(trust)),
             Err(e) => self.fatal(format!("the peers of the configuration: {e}")),
+        }
+    }
+
+    /// Whether a peer may say this. One that was only introduced, or that this node knew once, may
+    /// bring it up to date; asking for anything is for members of the committed configuration.
+    pub(super) fn may_say(&self, peer: NodeId, message: &PeerMessage) -> bool {
+        match message {
+            PeerMessage::Quorum(_) | PeerMessage::Answer { .. } => true,
+            PeerMessage::Peers { .. } if self.floor.is_some() => true,
+            _ => self.cluster().is_some_and(|c| c.peers.contains_key(&peer)),
         }
     }
 

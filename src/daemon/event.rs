@@ -3,9 +3,12 @@
 use crossbeam_channel::Sender;
 
 use super::questions::Trial;
-use crate::base::id::RequestId;
+use super::rotate::Basis;
+use super::secrets::{Answers, Word};
+use crate::base::id::{NodeId, RequestId};
 use crate::config::diff::Edit;
 use crate::control::message::{Ask, Reply, Request};
+use crate::identity::Keys;
 use crate::state::command::Body;
 use crate::store;
 use crate::transport::join::Offer;
@@ -27,6 +30,36 @@ pub enum Event {
         id: RequestId,
         /// What.
         body: Body,
+        /// Room for one answer.
+        reply: Sender<Reply>,
+    },
+    /// A question about the cluster secret to every other peer.
+    AskAll {
+        /// What.
+        word: Word,
+        /// Room for what came of it.
+        reply: Sender<Answers>,
+    },
+    /// This node was given another cluster secret and wrote it down, or could not.
+    SecretTaken {
+        /// Which peer waits for an answer, if any.
+        from: Option<(NodeId, RequestId)>,
+        /// A sentence, when it could not.
+        result: Result<(), String>,
+    },
+    /// Whether this node can have another key, and by which configuration.
+    KeyBasis {
+        /// Room for one answer.
+        reply: Sender<Result<Basis, Reply>>,
+    },
+    /// This node's next key, which is on disk, is to be shown and proposed.
+    RotateKey {
+        /// Applied once under this.
+        id: RequestId,
+        /// What.
+        body: Body,
+        /// The next key.
+        keys: Keys,
         /// Room for one answer.
         reply: Sender<Reply>,
     },

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::event::Event;
+use super::keyring::Settler;
 use super::plan;
 use super::sight::{Replaced, Sight, Sighting};
 use crate::base::clock::{Clock, Mono};
@@ -101,6 +102,8 @@ pub struct Files {
     outlet: Outlet,
     began: Mono,
     rng: Rng,
+    /// The key files follow the configuration too.
+    keys: Settler,
     sight: Sight,
     /// What was written last.
     ours: Option<Arc<Cluster>>,
@@ -138,6 +141,7 @@ impl Files {
         core: Sender<Event>,
         outlet: Outlet,
         seed: u64,
+        keys: Settler,
     ) -> Files {
         Files {
             tidy_at: clock.mono() + AFTER_PEAK,
@@ -149,6 +153,7 @@ impl Files {
             core,
             outlet,
             rng: Rng::new(seed),
+            keys,
             ours: None,
             history: History::default(),
             unreadable: false,
@@ -176,6 +181,7 @@ impl Files {
                 Err(RecvTimeoutError::Disconnected) => return self.write_last(),
             }
             self.take_in();
+            self.keys.settle();
             match self.judge() {
                 Judged::Later | Judged::Unreadable => continue,
                 Judged::Done | Judged::Nothing => {}
@@ -208,6 +214,7 @@ impl Files {
     fn take_in(&mut self) {
         for cluster in self.outlet.take() {
             self.history.push(Arc::clone(&cluster));
+            self.keys.heard(&cluster);
             self.waiting = Some(cluster);
         }
     }

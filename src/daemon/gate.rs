@@ -79,11 +79,21 @@ mod tests {
         assert_eq!(understood("change", [node(1), node(2)].into_iter(), |v| said(&heard, v)), Ok(()));
         let why = understood("teleport", [node(1)].into_iter(), |v| said(&heard, v)).unwrap_err();
         assert!(why.contains("not heard yet"), "{why}");
+        let why = understood("rotate_key", [node(1)].into_iter(), |v| said(&heard, v)).unwrap_err();
+        assert!(why.contains("not heard yet"), "{why}");
+        let heard = BTreeMap::from([(node(1), hello("0.1.0", FROM_THE_START))]);
+        let why = understood("rotate_key", [node(1)].into_iter(), |v| said(&heard, v)).unwrap_err();
+        assert!(
+            why.ends_with("(version 0.1.0) cannot understand this change (rotate_key): upgrade first"),
+            "{why}"
+        );
     }
 
     #[test]
     fn every_kind_of_this_build_is_accounted_for() {
         // A kind that is added later must not be added to the first list: the gate is for it.
-        assert_eq!(KINDS, FROM_THE_START);
+        let later: Vec<_> = KINDS.iter().filter(|k| !FROM_THE_START.contains(k)).collect();
+        assert_eq!(later, [&"rotate_key"]);
+        assert!(FROM_THE_START.iter().all(|k| KINDS.contains(k)));
     }
 }

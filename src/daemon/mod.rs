@@ -11,7 +11,8 @@
 //! | `probe` | schedule, every probe under way | configuration | `reports` 1024 (full: newest of each check waits) |
 //! | `deliver-*` | one destination each, while it has something to do | its queue (full: stays in the outbox) | `fates` 256 |
 //! | `control` and its connections | control socket | callers | `inbox`, with room for one answer |
-//! | `files` | `cluster.yaml`, `trust.yaml` | newest configuration (one place), the file itself | `inbox`: hand edits |
+//! | `files` | `cluster.yaml`, `trust.yaml`, `keys/` when the key changes | newest configuration (one place), the file itself | `inbox`: hand edits |
+//! | `secret` | one write of `node.yaml`, for a moment | - | `inbox`: written, or why not |
 //! | main | nothing | SIGTERM, SIGINT, SIGHUP; the end of any thread | `inbox`: stop |
 //!
 //! `inbox` is full when the core is busy for longer than a thousand events take; then connections,
@@ -30,6 +31,7 @@ mod event;
 mod files;
 mod gate;
 mod joining;
+mod keyring;
 mod lock;
 pub mod mesh;
 mod notify;
@@ -40,16 +42,19 @@ mod published;
 mod questions;
 mod reports;
 mod requests;
+mod rotate;
 pub mod sandbox;
 mod scarcity;
+mod secrets;
 mod sight;
 mod slowness;
+mod standing;
 pub mod start;
 pub mod threads;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -58,9 +63,11 @@ use self::core::{Core, Inlets, Outside, Start};
 use self::event::Event;
 use self::files::{Files, Inlet};
 use self::joining::Joining;
+use self::keyring::Settler;
 use self::lock::DirLock;
 use self::notify::Notify;
 use self::published::Published;
+use self::secrets::Secrets;
 use self::threads::Threads;
 use crate::base::clock::{Clock, Mono, RealClock};
 use crate::base::text;
@@ -76,7 +83,6 @@ use crate::store;
 use crate::sys::memory;
 use crate::sys::poll::raise_descriptor_limit;
 use crate::sys::signal::{self, Signal};
-use crate::transport::tls::Tls;
 use crate::transport::{self, Links, Setup, listen};
 use crate::verdict::{Report, definition};
 
@@ -178,7 +184,7 @@ impl Life {
         let door = counter::Door { core: inbox.clone(), introduction: joining.introduction() };
         let setup = Setup {
             node: me,
-            keys: node.keys.clone(),
+            keys: node.keys.held().shown().clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kinds: KINDS.iter().map(|k| (*k).to_owned()).collect(),
             secret: Some(node.config.secret.clone()),
@@ -199,10 +205,14 @@ impl Life {
         let prober = Prober::start(ProbeConfig::system(definition, seed()?), Arc::clone(clock), reports_in)
             .map_err(|e| format!("start the probes: {e}"))?;
 
+        let overridden = secrets::overridden(&options.overrides);
+        let secrets = Arc::new(Secrets::new(paths, node.config.secret.clone(), overridden));
         let mut core_node = Node::new(me, found.timing, found.boot, clock.mono());
         core_node.judge_snapshots(|data| crate::state::snapshot::from_text(data).is_ok());
         let (inlet, outlet) = Inlet::new();
-        let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?);
+        let keys = Settler::new(Arc::clone(&node.keys), me, inbox.clone());
+        let mut files =
+            Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?, keys);
         // A node that has to catch up knows less than its files.
         if let Some(committed) = found.committed.as_ref().filter(|_| core_node.status().counts) {
             files.remember(committed);
@@ -225,6 +235,9 @@ impl Life {
                 desk: Arc::clone(&desk),
                 files: inlet,
                 view: Arc::clone(&view),
+                keys: Arc::clone(&node.keys),
+                secrets: Arc::clone(&secrets),
+                core: inbox.clone(),
                 may_send_until,
                 notify: Arc::clone(notify),
                 ending: Arc::clone(&ending),
@@ -238,12 +251,13 @@ impl Life {
             })
             .map_err(failed)?;
 
-        let tls = Tls::new(&node.keys).map_err(|e| text::chain(&e))?;
         let counter: Arc<dyn crate::control::server::Desk> = Arc::new(counter::Control {
             core: inbox.clone(),
             desk,
-            tls,
-            secret: node.config.secret.clone(),
+            me,
+            keys: Arc::clone(&node.keys),
+            rotating: Mutex::default(),
+            secrets: Arc::clone(&secrets),
             clock: Arc::clone(clock),
             dir: paths.dir().to_owned(),
             listens: start::listens(&node.config),

@@ -177,6 +177,7 @@ impl Core {
         let now = self.clock.mono();
         self.refresh_checks(now);
         self.refresh_alerts();
+        self.watch_standing();
         self.watch_limits(now);
         let view = self.compose(now);
         self.out.view.set(view);
@@ -279,6 +280,7 @@ impl Core {
     fn compose(&self, now: Mono) -> View {
         let status = self.node.status();
         let wall = self.clock.wall();
+        let troubles = self.out.links.troubles();
         let nobody = super::start::nobody(self.joining.cluster);
         let cluster: &Cluster = self.cluster().map_or(&nobody, |c| c);
         let live = status.membership.voters.keys().filter(|v| status.live.contains(v)).count();
@@ -303,7 +305,9 @@ impl Core {
             updated_at: cluster.updated_at,
             updated_by: cluster.updated_by,
             settings: cluster.settings,
-            peers: Arc::new(cluster.peers.values().map(|p| self.show_peer(p, &status, wall)).collect()),
+            peers: Arc::new(
+                cluster.peers.values().map(|p| self.show_peer(p, &status, wall, &troubles)).collect(),
+            ),
             checks: self.picture.checks.clone(),
             alerts: Arc::clone(&self.picture.alerts),
             probes: self.show_probes(),
@@ -317,7 +321,13 @@ impl Core {
         (!self.is_stopping() && !left.is_zero()).then(|| u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn show_peer(&self, peer: &crate::config::Peer, status: &Status, wall: Wall) -> PeerView {
+    fn show_peer(
+        &self,
+        peer: &crate::config::Peer,
+        status: &Status,
+        wall: Wall,
+        troubles: &BTreeMap<NodeId, String>,
+    ) -> PeerView {
         let me = peer.node_id == self.me;
         let known = self.peers.get(&peer.node_id).cloned().unwrap_or_default();
         PeerView {
@@ -335,6 +345,7 @@ impl Core {
             },
             clock_offset_ms: if me { Some(0) } else { known.offset_ms },
             hears: self.hears(peer.node_id, status),
+            trouble: troubles.get(&peer.node_id).cloned(),
         }
     }
 

@@ -67,7 +67,8 @@ pub fn plan(cluster: &Cluster, ask: &Ask, chance: Chance<'_>) -> Result<Option<C
             id: find_alert(cluster, who)?,
             edit: AlertEdit { default: Some(*on), ..AlertEdit::default() },
         },
-        Ask::NodeRemove { who } => Change::RemovePeer(find_peer(cluster, who)?),
+        // The trust store follows the peers of the configuration: trust ends on every node or on none.
+        Ask::NodeRemove { who } | Ask::TrustRemove { who } => Change::RemovePeer(find_peer(cluster, who)?),
         Ask::NodeEdit { who, address } => {
             Change::EditPeer { id: find_peer(cluster, who)?, advertise: address.clone() }
         }

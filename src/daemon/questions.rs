@@ -48,7 +48,6 @@ impl Core {
         };
         let planned = match ask {
             Ask::TrustList => return answer(Reply::Trust(self.trusted())),
-            Ask::TrustRemove { who } => return answer(self.remove_trust(who)),
             Ask::IncidentList { check, since, limit } => {
                 return answer(self.incidents(check.as_deref(), since.map(|s| s.millis()), *limit));
             }
@@ -62,6 +61,10 @@ impl Core {
                 Ok(number) => Ok(Some(Body::EndSilence { id: SilenceId(number) })),
                 Err(_) => Err(format!("no silence {id:?} (see qu silence list)")),
             },
+            Ask::TrustRemove { who } if plan::find_peer(&cluster, who) == Ok(self.me) => {
+                Err("this node is not in its own trust store: qu node remove takes it out of the cluster"
+                    .to_owned())
+            }
             other => {
                 let rng = &mut self.rng;
                 let change = plan::plan(&cluster, other, &mut || rng.next_u128());
@@ -95,20 +98,6 @@ impl Core {
         others
             .map(|p| TrustView { node_id: p.node_id, address: p.advertise, fingerprint: p.fingerprint })
             .collect()
-    }
-
-    /// The trust store follows the peers of the configuration, entry by entry, from the commit on:
-    /// so there is never one to remove that is not a peer.
-    fn remove_trust(&self, who: &str) -> Reply {
-        let found = self.cluster().map(|c| plan::find_peer(c, who));
-        match found {
-            Some(Ok(id)) => Reply::refused(format!(
-                "{id} is a peer: qu node remove {} takes it out of the cluster and out of every trust store",
-                id.short()
-            )),
-            Some(Err(why)) => Reply::refused(why),
-            None => Reply::refused("no trust store yet"),
-        }
     }
 
     fn incidents(&self, check: Option<&str>, since_ms: Option<u64>, limit: Option<u32>) -> Reply {

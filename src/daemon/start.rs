@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keyring::KeyRing;
 use crate::base::clock::{Clock, Wall};
 use crate::base::id::{ClusterId, NodeId};
 use crate::base::units::{HostPort, Span};
@@ -146,8 +147,8 @@ pub fn host_name() -> String {
 pub struct Node {
     /// `node.yaml` with what overrides it.
     pub config: NodeConfig,
-    /// Its key.
-    pub keys: Keys,
+    /// Its keys.
+    pub keys: Arc<KeyRing>,
 }
 
 /// Reads what makes a node; where there is no `node.yaml`, makes one of the same overrides.
@@ -169,11 +170,11 @@ pub fn load_node(paths: &Paths, given: Overrides, wall: Wall) -> Result<Node, St
     let path = paths.node_yaml();
     let said = file::read_text(&path, LARGEST).map_err(|e| text::chain(&e))?;
     let config = NodeConfig::load("node.yaml", &said, &|_| None, given, &host_name())?;
-    let (keys, warnings) = keys::load(&paths.keys()).map_err(|e| text::chain(&e))?;
+    let (keys, warnings) = KeyRing::open(paths).map_err(|e| text::chain(&e))?;
     for warning in warnings {
         log!(Warn, "start", warning);
     }
-    Ok(Node { config, keys })
+    Ok(Node { config, keys: Arc::new(keys) })
 }
 
 /// What the quorum core and its surroundings start from.
@@ -207,6 +208,7 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
         let state = snapshot::from_text(&remembered.snapshot.data).map_err(|e| format!("state/: {e}"))?;
         let cluster = (**state.cluster()).clone();
         let trust = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
+        finish_rotation(&cluster, node);
         let committed = Some(Arc::clone(state.cluster()));
         let in_file = file.iter().flat_map(|f| f.peers.values().map(Known::from));
         let known = and_kept(in_file.fold(trust.clone(), also), paths, node.config.node_id)?;
@@ -225,7 +227,7 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
     let cluster = match file {
         Some(cluster) => cluster,
         None => {
-            let cluster = cluster_of_one(&node.config, &node.keys, clock.wall())?;
+            let cluster = cluster_of_one(&node.config, &node.keys.held().current, clock.wall())?;
             log!(Warn, "start", "there is no cluster.yaml and no state: starting as a new cluster of one");
             cluster
         }
@@ -243,6 +245,18 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
     let boot = Boot::Blank { life, file: known };
     let timing = timing(&cluster.settings);
     Ok(Found { boot, store, cluster, timing, committed: None, trust: Arc::clone(&trusted), known: trusted })
+}
+
+/// A new key that was committed before the end, and not in the files yet.
+fn finish_rotation(cluster: &Cluster, node: &Node) {
+    let Some(peer) = cluster.peers.get(&node.config.node_id) else { return };
+    match node.keys.settle(peer.fingerprint) {
+        Ok(false) => {}
+        Ok(true) => {
+            log!(Info, "keys", "the key of this node is another one now", fingerprint = peer.fingerprint)
+        }
+        Err(e) => log!(Error, "keys", "the files of the new key are behind", why = text::chain(&e)),
+    }
 }
 
 /// One more, unless the node or the key is there already.

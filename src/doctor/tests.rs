@@ -130,6 +130,7 @@ fn view(nodes: u8) -> View {
         voter: true,
         version: Some("0.1.0".into()),
         clock_offset_ms: Some(0),
+        trouble: None,
         hears: None,
     };
     View {

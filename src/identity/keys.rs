@@ -15,16 +15,20 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 
+use serde::{Deserialize, Serialize};
+
 use super::fingerprint::Fingerprint;
+use super::succession::Letter;
 use super::{cert, pem};
 use crate::base::file::{self, FileError};
 use crate::base::text;
 
 /// No key file is larger, bytes.
-const LARGEST: u64 = 64 * 1024;
+pub(super) const LARGEST: u64 = 64 * 1024;
 
 /// Which kind of key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum KeyKind {
     /// RSA of 3072 bits.
     #[default]
@@ -77,6 +81,7 @@ impl KeyFiles {
 }
 
 /// A new key pair, not yet on disk.
+#[derive(Clone)]
 pub struct Made {
     /// PKCS#8.
     pub private_pem: String,
@@ -146,6 +151,7 @@ pub struct Keys {
     certified: Arc<CertifiedKey>,
     cert_pem: Arc<str>,
     fingerprint: Fingerprint,
+    letters: Arc<[Letter]>,
 }
 
 impl fmt::Debug for Keys {
@@ -161,13 +167,19 @@ impl Keys {
         self.fingerprint
     }
 
+    /// The letters that lead from earlier keys of this node to this one, oldest first.
+    #[must_use]
+    pub fn letters(&self) -> &[Letter] {
+        &self.letters
+    }
+
     /// The own certificate.
     #[must_use]
     pub fn cert_pem(&self) -> &str {
         &self.cert_pem
     }
 
-    /// Certificate and signing key, as TLS wants them.
+    /// Certificate and signing key, as TLS wants them; the letters follow the certificate.
     #[must_use]
     pub fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)
@@ -191,12 +203,43 @@ impl Keys {
         if ours != Some(fingerprint) {
             return Err(KeyError::Mismatch { private: files.private.clone(), cert: files.cert.clone() });
         }
+        let letters: Vec<Letter> =
+            letter_lines(certificate).filter_map(|l| Letter::from_bytes(l.as_bytes())).collect();
+        let alone = if letters.is_empty() { certificate.to_owned() } else { cert::to_pem(&der) };
+        let mut shown = vec![der];
+        for letter in &letters {
+            shown.push(CertificateDer::from(letter.to_bytes().map_err(KeyError::Crypto)?));
+        }
         Ok(Keys {
-            certified: Arc::new(CertifiedKey::new(vec![der], key)),
-            cert_pem: certificate.into(),
+            certified: Arc::new(CertifiedKey::new(shown, key)),
+            cert_pem: alone.into(),
             fingerprint,
+            letters: letters.into(),
         })
     }
+}
+
+/// Letters stand after the certificate, one a line: what is outside of the blocks of a PEM file is
+/// for people (RFC 7468, section 2), and the two are replaced at once.
+fn letter_lines(certificate: &str) -> impl Iterator<Item = &str> {
+    certificate.lines().filter(|line| line.starts_with('{'))
+}
+
+/// A certificate's text with these letters after it.
+///
+/// # Errors
+/// [`KeyError::Crypto`]: a letter cannot be written.
+pub fn with_letters(cert_pem: &str, letters: &[Letter]) -> Result<String, KeyError> {
+    let mut text = cert_pem.to_owned();
+    for letter in letters {
+        let bytes = letter.to_bytes().map_err(KeyError::Crypto)?;
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    text.push('\n');
+    Ok(text)
 }
 
 fn signing_key(private: &str, path: &Path) -> Result<Arc<dyn SigningKey>, KeyError> {
@@ -256,6 +299,12 @@ pub fn load(dir: &Path) -> Result<(Keys, Vec<String>), KeyError> {
     let certificate = file::read_text(&files.cert, LARGEST)?;
     let keys = Keys::from_pem(&private, &certificate, &files)?;
     let mut warnings = Vec::new();
+    if letter_lines(&certificate).count() > keys.letters.len() {
+        warnings.push(format!(
+            "{} holds a line that is no letter of an earlier key: it is left out",
+            files.cert.display()
+        ));
+    }
     for (path, allowed) in [(dir, 0o700), (files.private.as_path(), 0o600)] {
         warnings.extend(too_open(path, allowed)?);
     }

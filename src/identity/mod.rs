@@ -11,10 +11,14 @@ pub mod fingerprint;
 pub mod keys;
 pub mod pem;
 pub mod secret;
+pub mod succession;
 pub mod trust;
+pub mod turnover;
+pub mod verifier;
 
 pub use fingerprint::Fingerprint;
 pub use keys::{KeyKind, Keys};
+pub use succession::{Letter, Succession};
 pub use trust::{Known, Trust};
 
 use std::fmt;

@@ -18,6 +18,7 @@ use aws_lc_rs::hmac;
 
 use super::fingerprint::Fingerprint;
 use super::{NoRandom, pem};
+use crate::base::id::{NodeId, RequestId};
 
 /// Bytes of chance in a secret that this program makes.
 const LENGTH: usize = 32;
@@ -25,6 +26,8 @@ const LENGTH: usize = 32;
 const SHORT: usize = 22;
 /// What every proof begins with.
 const LABEL: &[u8] = b"quptime join proof 1";
+/// What every comparison between peers begins with.
+const COMPARED: &[u8] = b"quptime secret compared 1";
 /// Bytes of the exporter value.
 pub const EXPORTER_LENGTH: usize = 32;
 /// The exporter's label.
@@ -101,6 +104,22 @@ pub fn verify(secret: &str, role: Role, session: &Session, proof: &str) -> bool 
     equal.is_ok() && !secret.trim().is_empty()
 }
 
+/// What a peer shows another to find out whether their secrets are the same: a MAC over a number
+/// that is used once and who shows it, as lower-case hex. Peers only: they know a secret already.
+#[must_use]
+pub fn show(secret: &str, nonce: RequestId, who: NodeId) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.trim().as_bytes());
+    let text = [COMPARED, nonce.to_string().as_bytes(), who.to_string().as_bytes()].concat();
+    hmac::sign(&key, &text).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Whether what `who` shows was made with this secret.
+#[must_use]
+pub fn same(secret: &str, nonce: RequestId, who: NodeId, shown: &str) -> bool {
+    let wanted = show(secret, nonce, who);
+    aws_lc_rs::constant_time::verify_slices_are_equal(wanted.as_bytes(), shown.as_bytes()).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +146,17 @@ mod tests {
         for bad in ["", "00", &proof[1..], &proof.to_uppercase(), &format!("{proof}0")] {
             assert!(!verify("secret", Role::Asker, &session(), bad));
         }
+    }
+
+    #[test]
+    fn secrets_are_compared_without_being_told_and_only_by_whoever_shows_them() {
+        let (nonce, who) = (RequestId::from_random(1), NodeId::from_random(2));
+        let shown = show("secret", nonce, who);
+        assert!(same("secret", nonce, who, &shown) && same("secret\n", nonce, who, &shown));
+        assert!(!same("Secret", nonce, who, &shown));
+        assert!(!same("secret", RequestId::from_random(3), who, &shown));
+        assert!(!same("secret", nonce, NodeId::from_random(3), &shown), "sent back to who showed it");
+        assert!(!same("secret", nonce, who, ""));
     }
 
     #[test]

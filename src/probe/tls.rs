@@ -11,16 +11,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, Error, OtherError, RootCertStore};
 
 use crate::base::clock::Wall;
 use crate::base::text::rfc3339;
 use crate::base::units::Host;
+use crate::identity::verifier::{Judge, Shown, Verifier};
 use crate::verdict::Stage;
 
 use super::socket::Failure;
@@ -92,11 +91,12 @@ fn build(roots: Arc<RootCertStore>) -> Result<ClientConfig, String> {
     let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
         .build()
         .map_err(|e| format!("no certificate verifier: {e}"))?;
+    let verifier = Verifier::new(&provider, Naming { inner });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|e| format!("no TLS configuration: {e}"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Naming { inner }))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
@@ -124,47 +124,19 @@ fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|c| c.issuer() == c.subject())
 }
 
-impl ServerCertVerifier for Naming {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+impl Judge for Naming {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), Error> {
+        let Some(name) = shown.name else { return Err(CertificateError::NotValidForName.into()) };
         let verified =
-            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+            self.inner.verify_server_cert(shown.own, shown.beside, name, shown.ocsp, shown.now).map(drop);
         verified.map_err(|error| match error {
             Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))
-                if is_self_signed(end_entity) =>
+                if is_self_signed(shown.own) =>
             {
                 Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(SelfSigned))))
             }
             other => other,
         })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }
 

@@ -49,7 +49,7 @@ pub fn plan(old: &Cluster, change: &Change) -> Result<(Cluster, What), Refused> 
     Ok((new, what))
 }
 
-fn no_such(item: Item, id: &impl ToString) -> Refused {
+pub(super) fn no_such(item: Item, id: &impl ToString) -> Refused {
     Refused::NoSuch { item, id: id.to_string() }
 }
 
@@ -205,7 +205,7 @@ fn edit_peer(new: &mut Cluster, id: NodeId, advertise: &HostPort) -> Result<What
 }
 
 /// Two peers at one address, or with one key, would be one node counted twice.
-fn peer_rules(cluster: &Cluster, peer: &Peer) -> Result<(), Refused> {
+pub(super) fn peer_rules(cluster: &Cluster, peer: &Peer) -> Result<(), Refused> {
     for other in cluster.peers.values().filter(|other| other.node_id != peer.node_id) {
         let taken = |what: &str, value: String| {
             Err(Refused::PeerTaken { what: what.to_owned(), value, by: other.node_id })

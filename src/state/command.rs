@@ -14,6 +14,7 @@ use crate::base::id::{AlertId, CheckId, NodeId};
 use crate::base::units::{HostPort, Span};
 pub use crate::config::diff::Edit as ItemEdit;
 use crate::config::{Alert, Channel, Check, Name, Peer, Target};
+use crate::identity::Succession;
 use crate::verdict::Transition;
 
 /// One command: who said it when, and what.
@@ -76,6 +77,13 @@ pub enum Body {
         /// What is due.
         due: Vec<Reminder>,
     },
+    /// A node has another key from now on.
+    RotateKey {
+        /// Both keys' word for it, of this config version and no other.
+        succession: Box<Succession>,
+        /// The certificate of the new key.
+        cert_pem: String,
+    },
 }
 
 /// DOWN that is to be repeated. Applied only where `nth` is the next number, so that the same one
@@ -112,8 +120,17 @@ pub enum Member {
 }
 
 /// The names of all kinds that this build understands, as announced to peers.
-pub const KINDS: &[&str] =
-    &["change", "hand_edit", "verdicts", "delivered", "gave_up", "silence", "end_silence", "remind"];
+pub const KINDS: &[&str] = &[
+    "change",
+    "hand_edit",
+    "verdicts",
+    "delivered",
+    "gave_up",
+    "silence",
+    "end_silence",
+    "remind",
+    "rotate_key",
+];
 
 impl Body {
     /// The name of the kind, one of [`KINDS`].
@@ -128,6 +145,7 @@ impl Body {
             Body::Silence { .. } => "silence",
             Body::EndSilence { .. } => "end_silence",
             Body::Remind { .. } => "remind",
+            Body::RotateKey { .. } => "rotate_key",
         }
     }
 
@@ -150,7 +168,11 @@ impl Body {
     #[must_use]
     pub fn has_client(&self) -> bool {
         match self {
-            Body::Change(_) | Body::HandEdit { .. } | Body::Silence { .. } | Body::EndSilence { .. } => true,
+            Body::Change(_)
+            | Body::HandEdit { .. }
+            | Body::Silence { .. }
+            | Body::EndSilence { .. }
+            | Body::RotateKey { .. } => true,
             Body::Verdicts { .. } | Body::Delivered { .. } | Body::GaveUp { .. } | Body::Remind { .. } => {
                 false
             }

@@ -17,6 +17,7 @@
 //! | `command.rs` | what the state can be told |
 //! | `outcome.rs` | what telling it gives: result and effects |
 //! | `changes.rs` `edit.rs` `diff.rs` | configuration: changes, hand edits, differences |
+//! | `keys.rs` | another key for a node |
 //! | `verdicts.rs` `incidents.rs` | transitions and what they leave |
 //! | `route.rs` `outbox.rs` | who is owed what |
 //! | `silences.rs` `due.rs` | maintenance, reminders |
@@ -35,6 +36,7 @@ pub mod edit;
 #[cfg(test)]
 mod fixture;
 pub mod incidents;
+pub mod keys;
 pub mod outbox;
 pub mod outcome;
 pub mod requests;
@@ -163,6 +165,10 @@ impl State {
                 let (new, what) = edit::plan(&self.cluster, items)?;
                 self.adopt(now, new, what)
             }
+            Body::RotateKey { succession, cert_pem } => {
+                let (new, what) = keys::plan(&self.cluster, succession, cert_pem)?;
+                self.adopt(now, new, what)
+            }
             Body::Verdicts { changes } => {
                 let applied = changes.iter().filter(|t| self.transition(now, t)).count();
                 let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -194,6 +200,9 @@ impl State {
         match body {
             Body::Change(change) => changes::plan(&self.cluster, change).map(drop),
             Body::HandEdit { items } => edit::plan(&self.cluster, items).map(drop),
+            Body::RotateKey { succession, cert_pem } => {
+                keys::plan(&self.cluster, succession, cert_pem).map(drop)
+            }
             Body::Silence { check, .. } => self.may_silence(*check).map(drop),
             Body::EndSilence { id } => match self.silences.get(*id) {
                 Some(_) => Ok(()),

@@ -173,7 +173,7 @@ impl Runner {
                 }
                 link.stats.round_trip = Some(now.since(since));
                 let key = link.target.key;
-                match self.tls.dial(Expect::Key(key), tls::PEERS) {
+                match self.tls.dial(Expect::Peer { cluster: self.cluster, node, key }, tls::PEERS) {
                     Err(e) => self.dial_failed(node, Why::Local(e.to_string()), now),
                     Ok((tls, shown)) => {
                         let wire = Box::new(Wire::new(socket, tls, frame::LARGEST));

@@ -86,8 +86,10 @@ pub enum Why {
     OtherCluster(ClusterId),
     /// It broke the rules.
     Misbehaved(Misbehaviour),
-    /// It is no peer any more, or has another key.
+    /// It is no peer any more.
     Removed,
+    /// It has another key by now, and this connection was made with the old one.
+    OldKey,
     /// This node's view of the cluster changed.
     Anew,
     /// Out of descriptors, memory or threads here.
@@ -114,6 +116,7 @@ impl fmt::Display for Why {
             Why::OtherCluster(theirs) => write!(f, "it is of another cluster ({theirs})"),
             Why::Misbehaved(what) => write!(f, "it {what}"),
             Why::Removed => f.write_str("it was removed from the configuration"),
+            Why::OldKey => f.write_str("it has another key by now"),
             Why::Anew => f.write_str("this node's view of the cluster changed"),
             Why::Local(why) => f.write_str(why),
         }
@@ -142,10 +145,28 @@ pub(super) enum Side {
     Accepted,
 }
 
+/// The key by which a connection is the peer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proved {
+    /// The key that the other end showed.
+    pub(super) key: Fingerprint,
+    /// The peer's key as it was known then: the same, or an earlier one whose letters lead to it.
+    pub(super) by: Fingerprint,
+}
+
+impl Proved {
+    /// Whether it still proves the peer, when this is the peer's key.
+    pub(super) fn holds(self, key: Fingerprint) -> bool {
+        self.key == key || self.by == key
+    }
+}
+
 /// A connection whose key is the peer's.
 pub(super) struct Conn {
     pub(super) wire: Wire,
     pub(super) remote: SocketAddr,
+    /// What the other end proved.
+    pub(super) proved: Proved,
     pub(super) generation: u64,
     pub(super) since: Mono,
     /// The peer has said hello, of this cluster.
@@ -155,8 +176,8 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(wire: Wire, remote: SocketAddr, generation: u64, since: Mono) -> Conn {
-        Conn { wire, remote, generation, since, greeted: false, counted: (0, 0) }
+    pub(super) fn new(wire: Wire, remote: SocketAddr, proved: Proved, generation: u64, since: Mono) -> Conn {
+        Conn { wire, remote, proved, generation, since, greeted: false, counted: (0, 0) }
     }
 }
 

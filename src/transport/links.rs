@@ -146,6 +146,8 @@ pub enum Sent {
 pub(super) struct Outbox {
     queue: VecDeque<PeerMessage>,
     up: bool,
+    /// It is no peer any more; what waits goes out before the good-bye, and nothing is added.
+    closing: bool,
     dropped: u64,
     unsent: u64,
 }
@@ -154,6 +156,10 @@ pub(super) struct Outbox {
 pub(super) enum Order {
     /// The cluster and its peers from now on.
     Peers(ClusterId, Arc<Trust>),
+    /// What this node shows in handshakes from now on.
+    Keys(Box<Keys>),
+    /// The cluster secret from now on.
+    Secret(Secret),
     /// The layer above found a peer to break the rules.
     Misbehaved(NodeId, String),
     /// A name was resolved, or not.
@@ -197,6 +203,11 @@ impl Shared {
     /// The thread has heard; what is ordered from now on rings again.
     pub(super) fn heard(&self) {
         self.rung.store(false, Ordering::Release);
+    }
+
+    /// Forgets the outboxes of those who are no peers any more.
+    pub(super) fn close_outboxes(&self, is_linked: impl Fn(NodeId) -> bool) {
+        self.mailbox().outboxes.retain(|peer, outbox| !outbox.closing || is_linked(*peer));
     }
 
     pub(super) fn order(&self, order: Order) {
@@ -270,7 +281,8 @@ impl Links {
     /// Queues a message. Never blocks.
     pub fn send(&self, to: NodeId, message: PeerMessage) -> Sent {
         let mut mailbox = self.shared.mailbox();
-        let Some(outbox) = mailbox.outboxes.get_mut(&to) else { return Sent::NoPeer };
+        let outbox = mailbox.outboxes.get_mut(&to).filter(|o| !o.closing);
+        let Some(outbox) = outbox else { return Sent::NoPeer };
         if !outbox.up {
             outbox.unsent += 1;
             return Sent::NoLink;
@@ -285,13 +297,15 @@ impl Links {
         Sent::Queued
     }
 
-    /// The cluster and whom to trust from now on. A peer that is gone, or has another key, is cut
-    /// off at once; new ones are dialled; another cluster id ends every connection, to begin anew.
+    /// The cluster and whom to trust from now on. A peer that is gone is cut off at once, and so is
+    /// every connection of one that has another key by now, unless it was made with that key; new ones are dialled; another cluster id ends every connection, to begin anew.
     /// The own node's entry is ignored.
     pub fn set_peers(&self, cluster: ClusterId, trust: Arc<Trust>) {
         let mut mailbox = self.shared.mailbox();
         let own = self.shared.own;
-        mailbox.outboxes.retain(|peer, _| trust.get(*peer).is_some() && *peer != own);
+        for (peer, outbox) in &mut mailbox.outboxes {
+            outbox.closing = trust.get(*peer).is_none() || *peer == own;
+        }
         for known in trust.nodes().filter(|k| k.node_id != own) {
             mailbox.outboxes.entry(known.node_id).or_default();
         }
@@ -299,6 +313,16 @@ impl Links {
         mailbox.orders.push(Order::Peers(cluster, trust));
         drop(mailbox);
         self.shared.ring();
+    }
+
+    /// This node shows another key in handshakes from now on; connections that are up stay.
+    pub fn set_keys(&self, keys: Keys) {
+        self.shared.order(Order::Keys(Box::new(keys)));
+    }
+
+    /// Who wants to add this node must know another secret from now on.
+    pub fn set_secret(&self, secret: Secret) {
+        self.shared.order(Order::Secret(secret));
     }
 
     /// Cuts a peer off for a few seconds that broke a rule which only the caller knows, and counts
@@ -320,6 +344,19 @@ impl Links {
             stats
         };
         mailbox.stats.values().map(with_counts).collect()
+    }
+
+    /// Peers that refuse this node's key.
+    #[must_use]
+    pub fn refusing(&self) -> Vec<NodeId> {
+        self.shared.mailbox().stats.values().filter(|s| s.refuses).map(|s| s.peer).collect()
+    }
+
+    /// Why peers cannot be dialled just now, those that can be left out.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<NodeId, String> {
+        let mailbox = self.shared.mailbox();
+        mailbox.stats.values().filter_map(|s| Some((s.peer, s.trouble.clone()?))).collect()
     }
 
     /// About strangers.

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 
-use super::link::{Conn, Dial, Link, PAUSE, PENALTY, Side, Why};
+use super::link::{Conn, Dial, Link, PAUSE, PENALTY, Proved, Side, Why};
 use super::links::Event;
 use super::message::{Bye, Hello, Misbehaviour, PeerMessage, decode, encode};
 use super::run::{Runner, Turn};
 use super::stream::Wire;
+use super::tls;
 use crate::base::clock::Mono;
 use crate::base::frame;
 use crate::base::id::NodeId;
+use crate::identity::Fingerprint;
 use crate::log;
 
 /// So much is encoded ahead for one connection, bytes; the rest waits as messages.
@@ -37,9 +39,11 @@ impl Runner {
         }
         let generation = self.next_generation();
         let Some(link) = self.links.get_mut(&node) else { return };
+        let Some((key, _)) = tls::other_end(wire.tls()) else { return };
+        let proved = Proved { key, by: link.target.key };
         link.count();
         wire.set_bound(frame::LARGEST);
-        *link.conn(side) = Some(Conn::new(wire, remote, generation, now));
+        *link.conn(side) = Some(Conn::new(wire, remote, proved, generation, now));
         link.dirty = true;
         self.serve(node, side, Turn { read: false, write: true, now });
     }
@@ -106,6 +110,7 @@ impl Runner {
         let generation = conn.generation;
         let remote = conn.remote;
         link.stats.hello = Some(hello.clone());
+        link.stats.refuses = false;
         if side == Side::Dialled {
             link.stats.trouble = None;
         }
@@ -128,13 +133,14 @@ impl Runner {
             Why::Misbehaved(_)
             | Why::OtherCluster(_)
             | Why::Said(Bye::OtherCluster { .. } | Bye::Misbehaved { .. }) => PENALTY,
-            Why::Said(Bye::Anew) | Why::Anew => PAUSE / 10,
+            Why::Said(Bye::Anew) | Why::Anew | Why::OldKey => PAUSE / 10,
             _ => PAUSE,
         };
         let pause = self.jitter(pause);
         let Some(link) = self.links.get_mut(&node) else { return };
         link.count();
         let Some(conn) = link.conn(side).take() else { return };
+        link.stats.refuses |= why == Why::Said(Bye::Untrusted);
         if side == Side::Dialled {
             link.not_before = now + pause;
         }
@@ -142,7 +148,7 @@ impl Runner {
         if down {
             link.up = false;
             link.stats.up_since = None;
-            if matches!(why, Why::Removed | Why::Anew | Why::Said(Bye::Stopping | Bye::Anew)) {
+            if matches!(why, Why::Removed | Why::Anew | Why::OldKey | Why::Said(Bye::Stopping | Bye::Anew)) {
                 log!(Info, "links", "disconnected", peer = node, at = conn.remote, why = why);
             } else {
                 log!(Warn, "links", "disconnected", peer = node, at = conn.remote, why = why);
@@ -188,12 +194,30 @@ impl Runner {
         }
     }
 
-    /// No peer any more: nothing more is heard from it or said to it but good-bye.
+    /// No peer any more: nothing more is heard from it, or said to it but what was said before (the
+    /// answer to a node that had itself removed) and good-bye.
     pub(super) fn cut_off(&mut self, node: NodeId, now: Mono) {
+        self.pump_one(node, now);
         for side in [Side::Dialled, Side::Accepted] {
             self.lose(node, side, Why::Removed, Some(Bye::Untrusted), now);
         }
         self.links.remove(&node);
+    }
+
+    /// Its key is this one from now on: connections that it does not prove end at once.
+    pub(super) fn turn_over(&mut self, node: NodeId, key: Fingerprint, now: Mono) {
+        let Some(link) = self.links.get_mut(&node) else { return };
+        link.target.key = key;
+        // An attempt under way would be judged by the key before.
+        link.dial = Dial::Idle;
+        let old: Vec<Side> =
+            link.conns().filter(|(_, conn)| !conn.proved.holds(key)).map(|(side, _)| side).collect();
+        for side in old {
+            self.lose(node, side, Why::OldKey, Some(Bye::Anew), now);
+        }
+        if let Some(link) = self.links.get_mut(&node) {
+            link.not_before = now;
+        }
     }
 
     /// Every connection to it ends, to begin with another hello.

@@ -28,7 +28,7 @@ use super::tls::Tls;
 use crate::base::clock::Mono;
 use crate::base::id::{ClusterId, NodeId};
 use crate::base::rng::Rng;
-use crate::identity::Trust;
+use crate::identity::{Keys, Trust};
 use crate::log;
 use crate::sys::poll::descriptor_limit;
 use crate::sys::wait::Poll;
@@ -227,6 +227,8 @@ impl Runner {
         for order in orders {
             match order {
                 Order::Peers(cluster, trust) => self.set_peers(cluster, trust, now),
+                Order::Keys(keys) => self.set_keys(&keys),
+                Order::Secret(secret) => self.setup.secret = Some(secret),
                 Order::Misbehaved(node, what) => self.blame(node, what, now),
                 Order::Resolved(node, address, answer) => self.resolved(node, &address, answer, now),
                 Order::Considered(id, outcome) => self.considered(id, outcome, now),
@@ -405,12 +407,26 @@ impl Runner {
         }
     }
 
+    /// What this node shows in handshakes from now on. Connections to peers stay; strangers, whose
+    /// proofs are tied to the key before, begin again.
+    fn set_keys(&mut self, keys: &Keys) {
+        match Tls::new(keys) {
+            Ok(tls) => self.tls = tls,
+            Err(e) => return log!(Error, "links", "the new key cannot be used", why = e),
+        }
+        for id in std::mem::take(&mut self.strangers).into_keys() {
+            self.gate.leave(id);
+        }
+        for link in self.links.values_mut() {
+            link.dial = Dial::Idle;
+        }
+    }
+
     /// The cluster and its peers from now on.
     fn set_peers(&mut self, cluster: ClusterId, trust: Arc<Trust>, now: Mono) {
         let targets = Target::all(&trust, self.setup.node);
         self.trust = trust;
-        let stays =
-            |link: &Link| targets.iter().any(|t| t.node == link.target.node && t.key == link.target.key);
+        let stays = |link: &Link| targets.iter().any(|t| t.node == link.target.node);
         let gone: Vec<NodeId> = self.links.values().filter(|l| !stays(l)).map(|l| l.target.node).collect();
         for node in gone {
             self.cut_off(node, now);
@@ -424,6 +440,9 @@ impl Runner {
         }
         for target in targets {
             let node = target.node;
+            if self.links.get(&node).is_some_and(|link| link.target.key != target.key) {
+                self.turn_over(node, target.key, now);
+            }
             match self.links.get_mut(&node) {
                 None => drop(self.links.insert(node, Link::new(target, now))),
                 Some(link) if link.target.address != target.address => {
@@ -434,6 +453,7 @@ impl Runner {
             }
         }
         let links = &self.links;
+        self.shared.close_outboxes(|node| links.contains_key(&node));
         self.shared.mailbox().stats.retain(|node, _| links.contains_key(node));
         self.refresh_sources();
     }

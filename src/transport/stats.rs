@@ -25,6 +25,8 @@ pub struct PeerStats {
     pub round_trip: Option<Duration>,
     /// Why it cannot be dialled just now.
     pub trouble: Option<String>,
+    /// It refuses this node's key, by its own word.
+    pub refuses: bool,
     /// What it last said about itself.
     pub hello: Option<Hello>,
     /// Raw bytes sent since the start.
@@ -57,6 +59,7 @@ impl PeerStats {
             accepted: None,
             round_trip: None,
             trouble: None,
+            refuses: false,
             hello: None,
             bytes_out: 0,
             bytes_in: 0,

@@ -15,6 +15,8 @@ use super::stream::{Lost, Wire};
 use super::tls;
 use crate::base::clock::Mono;
 use crate::base::frame;
+use crate::base::id::NodeId;
+use crate::identity::succession;
 use crate::log;
 
 /// Connections that are accepted in one turn.
@@ -187,8 +189,7 @@ impl Runner {
 
     /// The key is proved: a peer's, somebody's who wants to join, or nobody's business here.
     fn proved(&mut self, id: StrangerId, wire: Wire, stranger: &Stranger, now: Mono) -> Stage {
-        let key = tls::other_end(wire.tls()).map(|(key, _)| key);
-        let node = key.and_then(|key| self.trust.who(&key)).filter(|node| self.links.contains_key(node));
+        let node = self.whose(&wire).filter(|node| self.links.contains_key(node));
         match (purpose(&wire), node) {
             (Purpose::Peers, Some(node)) => {
                 let Some(link) = self.links.get_mut(&node) else { return Stage::Over };
@@ -224,6 +225,18 @@ impl Runner {
                 Stage::Over
             }
         }
+    }
+
+    /// The peer whose key was proved, or a key to which that peer's letters lead.
+    fn whose(&self, wire: &Wire) -> Option<NodeId> {
+        let (key, _) = tls::other_end(wire.tls())?;
+        self.trust.who(&key).or_else(|| {
+            let letters = tls::letters(wire.tls());
+            let known =
+                letters.iter().find_map(|l| self.trust.get(l.node).filter(|k| k.fingerprint == l.old()))?;
+            let leads = succession::leads(&letters, self.cluster, known.node_id, known.fingerprint, key);
+            leads.then_some(known.node_id)
+        })
     }
 
     fn joining(

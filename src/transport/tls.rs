@@ -6,7 +6,8 @@
 //! * `AnyClientKeyIfProved` lets every key in, because a node that wants to join is not known
 //!   yet. The listener looks the key up in the trust store before it reads a byte of a message.
 //! * `PinnedServerKey` lets the one expected key pass and ends the handshake for every other,
-//!   before this node has shown its own certificate.
+//!   before this node has shown its own certificate. For a peer that key is the one of the
+//!   configuration, or one to which that one's letters lead (`identity::succession`).
 //! * `AnyServerKeyForOperator` lets every key pass, for the first step of an addition alone: a
 //!   person confirms the fingerprint before anything else is sent there.
 //!
@@ -17,21 +18,19 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, Tls12Resumption};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::SingleCertAndKey;
-use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Connection, DigitallySignedStruct, DistinguishedName,
-    Error, SignatureScheme, SupportedCipherSuite,
-};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Connection, Error, SupportedCipherSuite};
 
+use crate::base::id::{ClusterId, NodeId};
 use crate::identity::secret::{EXPORTER_LABEL, EXPORTER_LENGTH, Session};
-use crate::identity::{Fingerprint, Keys, cert};
+use crate::identity::verifier::{self, Judge, Verifier};
+use crate::identity::{Fingerprint, Keys, Letter, cert, succession};
 
 /// ALPN of a connection between peers.
 pub const PEERS: &[u8] = b"quptime/1";
@@ -70,6 +69,15 @@ pub struct Tls {
 pub enum Expect {
     /// This key.
     Key(Fingerprint),
+    /// This key of this peer, or one that it has named as its successor.
+    Peer {
+        /// In which cluster.
+        cluster: ClusterId,
+        /// Whose.
+        node: NodeId,
+        /// The key that is known.
+        key: Fingerprint,
+    },
     /// Any key, which the caller has confirmed by a person before sending anything.
     AskTheOperator,
 }
@@ -91,10 +99,9 @@ impl Tls {
     pub fn new(keys: &Keys) -> Result<Tls, TlsSetup> {
         let provider = Arc::new(provider());
         let own = Arc::new(SingleCertAndKey::from(keys.certified()));
-        let verifier = AnyClientKeyIfProved { algorithms: provider.signature_verification_algorithms };
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_client_cert_verifier(Arc::new(verifier))
+            .with_client_cert_verifier(Verifier::new(&provider, AnyClientKeyIfProved))
             .with_cert_resolver(Arc::clone(&own) as _);
         server.alpn_protocols = vec![PEERS.to_vec(), JOIN.to_vec()];
         server.session_storage = Arc::new(NoServerSessionStorage {});
@@ -122,14 +129,16 @@ impl Tls {
     /// [`TlsSetup`].
     pub fn dial(&self, expect: Expect, alpn: &[u8]) -> Result<(Connection, Arc<Shown>), TlsSetup> {
         let shown = Arc::new(Shown::default());
-        let algorithms = self.provider.signature_verification_algorithms;
+        let seen = Arc::clone(&shown);
         let verifier: Arc<dyn ServerCertVerifier> = match expect {
             Expect::Key(expected) => {
-                Arc::new(PinnedServerKey { algorithms, expected, shown: Arc::clone(&shown) })
+                Verifier::new(&self.provider, PinnedServerKey { expected, of: None, seen })
             }
-            Expect::AskTheOperator => {
-                Arc::new(AnyServerKeyForOperator { algorithms, shown: Arc::clone(&shown) })
+            Expect::Peer { cluster, node, key } => {
+                let of = Some((cluster, node));
+                Verifier::new(&self.provider, PinnedServerKey { expected: key, of, seen })
             }
+            Expect::AskTheOperator => Verifier::new(&self.provider, AnyServerKeyForOperator { seen }),
         };
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -169,6 +178,19 @@ pub fn other_end(connection: &Connection) -> Option<(Fingerprint, CertificateDer
     Some((cert::fingerprint(first).ok()?, first.clone().into_owned()))
 }
 
+/// The letters that the other end showed beside its certificate, at most as many as are looked at.
+#[must_use]
+pub fn letters(connection: &Connection) -> Vec<Letter> {
+    connection
+        .peer_certificates()
+        .map(|shown| letters_in(shown.get(1..).unwrap_or_default()))
+        .unwrap_or_default()
+}
+
+fn letters_in(beside: &[CertificateDer<'_>]) -> Vec<Letter> {
+    beside.iter().take(succession::MOST).filter_map(|der| Letter::from_bytes(der)).collect()
+}
+
 /// The session that a join proof is tied to. `None` before the end of the handshake.
 #[must_use]
 pub fn session(connection: &Connection, own: Fingerprint) -> Option<Session> {
@@ -185,106 +207,32 @@ fn key_of(cert: &CertificateDer<'_>) -> Result<Fingerprint, Error> {
     cert::fingerprint(cert).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
-/// TLS 1.2 is not offered, so nobody may ask.
-fn never_tls12() -> Result<HandshakeSignatureValid, Error> {
-    Err(Error::General("TLS 1.2 is not spoken here".to_owned()))
-}
-
 /// At the server: every key passes that the client proves to have. Trust is looked up afterwards.
 #[derive(Debug)]
-struct AnyClientKeyIfProved {
-    algorithms: WebPkiSupportedAlgorithms,
-}
+struct AnyClientKeyIfProved;
 
-impl ClientCertVerifier for AnyClientKeyIfProved {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+impl Judge for AnyClientKeyIfProved {
+    fn judge(&self, shown: &verifier::Shown<'_>) -> Result<(), Error> {
+        key_of(shown.own).map(drop)
     }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        key_of(end_entity).map(|_| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        never_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-macro_rules! server_verifier {
-    ($name:ident) => {
-        impl ServerCertVerifier for $name {
-            fn verify_server_cert(
-                &self,
-                end_entity: &CertificateDer<'_>,
-                _intermediates: &[CertificateDer<'_>],
-                _server_name: &ServerName<'_>,
-                _ocsp_response: &[u8],
-                _now: UnixTime,
-            ) -> Result<ServerCertVerified, Error> {
-                let key = key_of(end_entity)?;
-                self.shown.note(key);
-                self.judge(key).map(|()| ServerCertVerified::assertion())
-            }
-
-            fn verify_tls12_signature(
-                &self,
-                _: &[u8],
-                _: &CertificateDer<'_>,
-                _: &DigitallySignedStruct,
-            ) -> Result<HandshakeSignatureValid, Error> {
-                never_tls12()
-            }
-
-            fn verify_tls13_signature(
-                &self,
-                message: &[u8],
-                cert: &CertificateDer<'_>,
-                dss: &DigitallySignedStruct,
-            ) -> Result<HandshakeSignatureValid, Error> {
-                verify_tls13_signature(message, cert, dss, &self.algorithms)
-            }
-
-            fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-                self.algorithms.supported_schemes()
-            }
-        }
-    };
 }
 
 /// At the client: one key passes.
 #[derive(Debug)]
 struct PinnedServerKey {
-    algorithms: WebPkiSupportedAlgorithms,
     expected: Fingerprint,
-    shown: Arc<Shown>,
+    /// Whose it is, where its successors pass too.
+    of: Option<(ClusterId, NodeId)>,
+    seen: Arc<Shown>,
 }
 
-impl PinnedServerKey {
-    fn judge(&self, key: Fingerprint) -> Result<(), Error> {
-        if key == self.expected {
+impl Judge for PinnedServerKey {
+    fn judge(&self, shown: &verifier::Shown<'_>) -> Result<(), Error> {
+        let key = key_of(shown.own)?;
+        self.seen.note(key);
+        let follows =
+            |(cluster, node)| succession::leads(&letters_in(shown.beside), cluster, node, self.expected, key);
+        if key == self.expected || self.of.is_some_and(follows) {
             Ok(())
         } else {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
@@ -296,16 +244,12 @@ impl PinnedServerKey {
 /// person is asked about it before a second connection pins it.
 #[derive(Debug)]
 struct AnyServerKeyForOperator {
-    algorithms: WebPkiSupportedAlgorithms,
-    shown: Arc<Shown>,
+    seen: Arc<Shown>,
 }
 
-impl AnyServerKeyForOperator {
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // the shape of its stricter sibling
-    fn judge(&self, _key: Fingerprint) -> Result<(), Error> {
+impl Judge for AnyServerKeyForOperator {
+    fn judge(&self, shown: &verifier::Shown<'_>) -> Result<(), Error> {
+        self.seen.note(key_of(shown.own)?);
         Ok(())
     }
 }
-
-server_verifier!(PinnedServerKey);
-server_verifier!(AnyServerKeyForOperator);

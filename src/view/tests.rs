@@ -60,6 +60,7 @@ fn view() -> View {
             voter: true,
             version: None,
             clock_offset_ms: None,
+            trouble: None,
             hears: None,
         }]),
         checks: [

@@ -211,6 +211,7 @@ pub mod picture {
             voter: true,
             version: live.then(|| "0.1.0".to_owned()),
             clock_offset_ms: live.then_some(i64::from(n) * 20 - 20),
+            trouble: None,
             hears: None,
         }
     }

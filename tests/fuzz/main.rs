@@ -80,6 +80,7 @@ bears! {
     peer_message "peer-message"
     core_messages "core-messages"
     join "join"
+    letter "letter"
     claim "claim"
     control_request "control-request"
     icmp_reply "icmp-reply"

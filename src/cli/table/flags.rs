@@ -47,6 +47,8 @@ pub(super) static SECRET: Flag = text(
 );
 pub(super) static SECRET_FILE: Flag =
     file("secret-file", "Read the cluster secret from a file (- is standard input)");
+pub(super) static NEW_SECRET_FILE: Flag =
+    file("secret-file", "Read the new cluster secret from a file (- is standard input)");
 pub(super) static KEY_TYPE: Flag = Flag {
     name: "key-type",
     value: Value::Word(&["rsa3072", "ecdsa-p256"]),
@@ -54,6 +56,7 @@ pub(super) static KEY_TYPE: Flag = Flag {
     default: "rsa3072",
     ..PLAIN
 };
+pub(super) static NEW_KEY_TYPE: Flag = Flag { doc: "Kind of the new key", ..KEY_TYPE };
 pub(super) static LOG_LEVEL: Flag = Flag {
     name: "log-level",
     value: Value::Word(&["error", "warn", "info", "debug", "trace"]),

@@ -150,3 +150,39 @@ fn every_cut_of_a_written_node_is_refused() {
         assert!(load(&text[..end], &[], Overrides::default()).is_err(), "cut after {end} bytes");
     }
 }
+
+#[test]
+fn another_secret_takes_its_place_and_everything_else_stays() {
+    let secret = Secret::new("a new one, with \"quotes\" and \\ in it");
+    for text in [
+        "# mine\nnode_id: a7f30000-0000-4000-8000-000000000000\ncluster_secret: \"the old one of sixteen\" # hush\nbind_port: 9901\n",
+        "cluster_secret: the old one of sixteen\nadvertise: alpha.example.com:9901",
+        "bind_addr: \"::\"\r\ncluster_secret: 'the old one of sixteen'\r\n",
+        "bind_port: 9901\n",
+    ] {
+        let new = with_secret(text, &secret).unwrap();
+        let (before, after) = (
+            Overrides::from_file("node.yaml", text).unwrap(),
+            Overrides::from_file("node.yaml", &new).unwrap(),
+        );
+        assert_eq!(after, Overrides { secret: Some(secret.clone()), ..before });
+        assert!(!new.contains("the old one"), "{new}");
+        assert_eq!(new.contains("# mine"), text.contains("# mine"));
+        assert_eq!(with_secret(&new, &secret).as_deref(), Ok(new.as_str()));
+    }
+}
+
+#[test]
+fn a_secret_that_stands_in_a_strange_way_is_left_alone_and_not_shown() {
+    let secret = Secret::new("the new one of sixteen");
+    for text in [
+        "cluster_secret: >-\n  the old one\n  of sixteen\n",
+        "{cluster_secret: the old one of sixteen}",
+        "\"cluster_secret\": the old one of sixteen\n",
+        "cluster_secret: \"the old one\n",
+        "colour: red\n",
+    ] {
+        let why = with_secret(text, &secret).unwrap_err();
+        assert!(!why.contains("sixteen") && !why.contains("old one") && why.lines().count() == 1, "{why}");
+    }
+}

@@ -94,6 +94,19 @@ fn a_removed_peer_is_cut_off_at_once_and_stays_out() {
 }
 
 #[test]
+fn what_was_said_to_a_peer_before_its_removal_arrives_before_the_good_bye() {
+    let (a, b) = two();
+    for n in 0..20 {
+        assert_eq!(a.links.send(b.id, text(n)), Sent::Queued);
+    }
+    a.trust(cluster(), &[]);
+    for n in 0..20 {
+        assert_eq!(b.wait_message(a.id), text(n));
+    }
+    assert_eq!(b.wait_down(a.id), Why::Said(Bye::Untrusted));
+}
+
+#[test]
 fn another_key_at_a_peers_address_is_told_nothing_and_named() {
     let (a, b) = (Make::new(), Make::new());
     let mut kb = b.known();

@@ -3,6 +3,7 @@
 mod hostile;
 mod joining;
 mod linking;
+mod turnover;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};

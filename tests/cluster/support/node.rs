@@ -1,5 +1,6 @@
 //! One node: a data directory, a socket, a log, and at times a process.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -26,6 +27,7 @@ pub struct Node {
     pub fingerprint: String,
     log: PathBuf,
     child: Option<Child>,
+    env: BTreeMap<String, String>,
 }
 
 impl Node {
@@ -66,6 +68,7 @@ impl Node {
             id: String::new(),
             fingerprint: String::new(),
             child: None,
+            env: BTreeMap::new(),
         }
     }
 
@@ -73,9 +76,28 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// From the next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// From the next start on.
+    pub fn unset_env(&mut self, name: &str) {
+        self.env.remove(name);
+    }
+
+    /// Another port, from the next start on: what an operator writes into `node.yaml`.
+    pub fn move_to(&mut self, port: u16) {
+        let path = self.dir.join("node.yaml");
+        let text = std::fs::read_to_string(&path).expect("a file");
+        std::fs::write(path, text.replace(&self.port.to_string(), &port.to_string())).expect("written");
+        self.port = port;
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qu"));
         command.env_clear().env("QUPTIME_DIR", &self.dir).env("QUPTIME_SOCKET", &self.socket);
+        command.envs(&self.env);
         command
     }
 
@@ -175,10 +197,20 @@ impl Node {
         }
     }
 
+    /// One command, again while it ends with 3: nothing changed, worth trying again. A machine that
+    /// stands still for a second has no quorum for a moment.
+    #[track_caller]
+    pub fn settled(&self, words: &[&str]) -> Ran {
+        until(&format!("qu {} is not put off", words.join(" ")), || {
+            let ran = self.qu(words);
+            (ran.status != 3).then_some(ran)
+        })
+    }
+
     /// One command that must do what it says.
     #[track_caller]
     pub fn ok(&self, words: &[&str]) -> String {
-        let ran = self.qu(words);
+        let ran = self.settled(words);
         assert_eq!(ran.status, 0, "qu {}: {ran:?}", words.join(" "));
         ran.out
     }
@@ -186,7 +218,7 @@ impl Node {
     /// One command that must be refused, and what it says.
     #[track_caller]
     pub fn refused(&self, words: &[&str], status: i32) -> String {
-        let ran = self.qu(words);
+        let ran = if status == 3 { self.qu(words) } else { self.settled(words) };
         assert_eq!(ran.status, status, "qu {}: {ran:?}", words.join(" "));
         ran.err
     }

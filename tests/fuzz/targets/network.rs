@@ -7,6 +7,8 @@ use quptime::base::frame::{self, FrameError};
 use quptime::base::id::NodeId;
 use quptime::config::Url;
 use quptime::control::message::{Reply as ControlReply, Request as ControlRequest};
+use quptime::identity::Letter;
+use quptime::identity::succession::leads;
 use quptime::probe::dns::wire::{self, Answer, Question};
 use quptime::probe::http::{Expect, Finding, Reading, location as http_location};
 use quptime::probe::icmp::packet;
@@ -144,6 +146,17 @@ fn member(ids: [NodeId; 3]) -> Node {
 pub fn join(bytes: &[u8]) {
     again::<Request>(bytes, join::decode);
     again::<Reply>(bytes, join::decode);
+}
+
+/// What stands beside a certificate in the handshake of a stranger.
+pub fn letter(bytes: &[u8]) {
+    let Some(letter) = Letter::from_bytes(bytes) else { return };
+    let written = letter.to_bytes().expect("it has a form");
+    assert_eq!(Letter::from_bytes(&written), Some(letter.clone()));
+    // No other letter can be made from one without its key.
+    let (old, new) = (letter.old(), letter.new_key());
+    let leads = leads(std::slice::from_ref(&letter), letter.cluster, letter.node, old, new);
+    assert_eq!(leads, letter.is_signed());
 }
 
 pub fn control_request(bytes: &[u8]) {
