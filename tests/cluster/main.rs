@@ -8,6 +8,7 @@ mod alerts;
 mod edits;
 mod endings;
 mod joining;
+mod manual;
 mod refusals;
 mod sandbox;
 mod storm;
