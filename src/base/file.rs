@@ -113,7 +113,11 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+/// Writes a file that nobody looks at yet, and makes its bytes durable; its name is not.
+///
+/// # Errors
+/// [`FileError`]; what was written so far is left.
+pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)

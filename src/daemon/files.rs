@@ -11,15 +11,14 @@
 //! A committed configuration is never written over an edit that was not looked at.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::event::Event;
+use super::sight::{Replaced, Sight, Sighting};
 use crate::base::clock::{Clock, Mono};
 use crate::base::rng::Rng;
 use crate::base::{file, text};
@@ -36,10 +35,6 @@ const SPACING: u32 = 10;
 const LONGEST_SPACING: Duration = Duration::from_secs(1);
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_millis(1000);
-/// A file that changed this lately may not be whole yet.
-const REST: Duration = Duration::from_millis(500);
-/// The largest file that is read, bytes.
-const LARGEST: u64 = 64 * 1024 * 1024;
 /// How long a node may take after its start to learn what its own file knows already.
 const CATCH_UP: Duration = Duration::from_secs(60);
 /// How long an edit's commit is waited for.
@@ -90,14 +85,6 @@ impl Outlet {
     }
 }
 
-/// What the file looked like: changed, if this differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
-    modified_ns: i128,
-    length: u64,
-    inode: u64,
-}
-
 /// The thread.
 pub struct Files {
     paths: Paths,
@@ -107,11 +94,10 @@ pub struct Files {
     outlet: Outlet,
     began: Mono,
     rng: Rng,
-    /// What was written last, and what it said.
-    ours: Option<(String, Arc<Cluster>)>,
+    sight: Sight,
+    /// What was written last.
+    ours: Option<Arc<Cluster>>,
     history: History,
-    /// The look that was dealt with.
-    seen: Option<Look>,
     /// What was seen then is an edit that cannot be read; it stays until the next save.
     unreadable: bool,
     /// Committed, and not written yet.
@@ -145,6 +131,7 @@ impl Files {
         seed: u64,
     ) -> Files {
         Files {
+            sight: Sight::new(paths.cluster_yaml()),
             paths,
             me,
             began: clock.mono(),
@@ -154,7 +141,6 @@ impl Files {
             rng: Rng::new(seed),
             ours: None,
             history: History::default(),
-            seen: None,
             unreadable: false,
             waiting: None,
             write_failed: false,
@@ -164,7 +150,8 @@ impl Files {
 
     /// What the file said when the daemon stopped, so that an edit made since then is recognised.
     pub fn remember(&mut self, committed: &Arc<Cluster>) {
-        self.ours = Some((write::to_yaml(committed), Arc::clone(committed)));
+        self.sight.dealt(&write::to_yaml(committed));
+        self.ours = Some(Arc::clone(committed));
         self.history.push(Arc::clone(committed));
     }
 
@@ -203,42 +190,22 @@ impl Files {
         }
     }
 
-    fn look(&self) -> io::Result<Look> {
-        let m = fs::metadata(self.paths.cluster_yaml())?;
-        let modified_ns = i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec());
-        Ok(Look { modified_ns, length: m.len(), inode: m.ino() })
-    }
-
     /// Looks whether somebody has edited the file, and deals with it.
     fn judge(&mut self) -> Judged {
-        let look = match self.look() {
-            Ok(look) => look,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                if self.ours.is_some() && self.waiting.is_none() {
-                    log!(Warn, "files", "cluster.yaml is gone: it is written again");
-                    self.waiting = self.ours.as_ref().map(|(_, c)| Arc::clone(c));
-                }
-                self.ours = None;
-                return Judged::Nothing;
-            }
-            Err(e) => {
+        if !self.sight.is_known() {
+            return Judged::Nothing;
+        }
+        let text = match self.sight.glance(self.clock.mono(), self.clock.wall()) {
+            Sighting::Known if self.unreadable => return Judged::Unreadable,
+            Sighting::Known => return Judged::Nothing,
+            Sighting::Young => return Judged::Later,
+            Sighting::StillBroken => return Judged::Unreadable,
+            Sighting::Gone => return self.write_again(),
+            Sighting::Hidden(e) => {
                 log!(Warn, "files", "cluster.yaml cannot be looked at", why = e);
                 return Judged::Later;
             }
-        };
-        if self.seen == Some(look) || self.ours.is_none() {
-            return if self.unreadable { Judged::Unreadable } else { Judged::Nothing };
-        }
-        let now_ns = i128::from(self.clock.wall().0) * 1_000_000;
-        let rested = now_ns - look.modified_ns;
-        if (0..i128::try_from(REST.as_nanos()).unwrap_or(0)).contains(&rested) {
-            return Judged::Later;
-        }
-        let text = match file::read_text(&self.paths.cluster_yaml(), LARGEST) {
-            Ok(text) => text,
-            Err(e) => {
-                self.seen = Some(look);
-                self.unreadable = true;
+            Sighting::Broken(e) => {
                 log!(
                     Error,
                     "files",
@@ -247,22 +214,26 @@ impl Files {
                 );
                 return Judged::Unreadable;
             }
+            Sighting::Edited(text) => text,
         };
-        // Changed again while it was read: later.
-        if self.look().ok() != Some(look) {
-            return Judged::Later;
-        }
-        if self.ours.as_ref().is_some_and(|(ours, _)| *ours == text) {
-            self.seen = Some(look);
-            self.unreadable = false;
-            return Judged::Nothing;
-        }
         let judged = self.judge_text(&text);
         self.unreadable = matches!(judged, Judged::Unreadable);
         if !matches!(judged, Judged::Later) {
-            self.seen = Some(look);
+            self.sight.dealt(&text);
         }
         judged
+    }
+
+    /// Somebody removed the file.
+    fn write_again(&mut self) -> Judged {
+        self.unreadable = false;
+        if let Some(ours) = self.ours.take() {
+            if self.waiting.is_none() {
+                log!(Warn, "files", "cluster.yaml is gone: it is written again");
+            }
+            self.waiting.get_or_insert(ours);
+        }
+        Judged::Nothing
     }
 
     fn judge_text(&mut self, text: &str) -> Judged {
@@ -286,8 +257,7 @@ impl Files {
         };
         if items.is_empty() {
             // Comments and layout: not kept, as the header of the file says.
-            self.waiting = self.waiting.take().or_else(|| self.ours.as_ref().map(|(_, c)| Arc::clone(c)));
-            self.ours = None;
+            self.waiting = self.waiting.take().or_else(|| self.ours.take());
             self.write_from = Mono(0);
             return Judged::Done;
         }
@@ -298,7 +268,7 @@ impl Files {
     }
 
     fn is_ahead(&self, version: u64) -> bool {
-        let known = self.ours.iter().map(|(_, c)| c).chain(&self.waiting).map(|c| c.version).max();
+        let known = self.ours.iter().chain(&self.waiting).map(|c| c.version).max();
         known.is_none_or(|known| version > known)
     }
 
@@ -320,10 +290,11 @@ impl Files {
                     version = done.version.unwrap_or(0)
                 );
                 self.note(None);
-                // What was committed is on its way here and is written over the edit.
-                self.ours = None;
                 self.write_from = Mono(0);
                 self.take_in();
+                // What was committed is written over the edit; when it said nothing new, what was
+                // committed before.
+                self.waiting = self.waiting.take().or_else(|| self.ours.take());
                 Judged::Done
             }
             Ok(Reply::Refused { text: why }) => self.reject(text, &why),
@@ -343,14 +314,13 @@ impl Files {
 
     /// The edit cannot be committed: it is kept beside, and the committed text comes back.
     fn reject(&mut self, text: &str, why: &str) -> Judged {
-        let kept = self.paths.rejected_yaml(&text::compact_time(self.clock.wall()));
+        let kept = self.free_name();
         match file::replace(&kept, text.as_bytes(), 0o600) {
             Ok(()) => {
                 let sentence = format!("an edit of cluster.yaml is refused: {why}");
                 log!(Error, "files", sentence, kept = kept.display());
                 self.note(Some(format!("{sentence} (kept as {})", kept.display())));
-                self.waiting = self.waiting.take().or_else(|| self.ours.as_ref().map(|(_, c)| Arc::clone(c)));
-                self.ours = None;
+                self.waiting = self.waiting.take().or_else(|| self.ours.take());
                 self.write_from = Mono(0);
                 Judged::Done
             }
@@ -366,6 +336,13 @@ impl Files {
         }
     }
 
+    /// Two edits refused within a second are both kept.
+    fn free_name(&self) -> PathBuf {
+        let first = self.paths.rejected_yaml(&text::compact_time(self.clock.wall()));
+        let others = (2_u32..).map(|n| file::beside(&first, &format!("-{n}")));
+        std::iter::once(first.clone()).chain(others).find(|path| !path.exists()).unwrap_or(first)
+    }
+
     fn note(&self, text: Option<String>) {
         // The core is ending when it does not listen.
         drop(self.core.try_send(Event::Note { about: "hand edit", text }));
@@ -375,23 +352,21 @@ impl Files {
         let Some(cluster) = self.waiting.take() else { return };
         let began = self.clock.mono();
         let text = write::to_yaml(&cluster);
-        if self.ours.as_ref().is_some_and(|(ours, _)| *ours == text) {
+        if self.ours.is_some() && self.sight.knows(&text) {
+            self.ours = Some(cluster);
             return;
         }
-        let written = file::replace(&self.paths.cluster_yaml(), text.as_bytes(), 0o600)
-            .map_err(|e| text::chain(&e))
-            .and_then(|()| self.write_trust(&cluster));
+        let written = self.sight.replace(&text).map_err(|e| text::chain(&e)).and_then(|how| match how {
+            Replaced::Done => self.write_trust(&cluster).map(|()| how),
+            Replaced::Overtaken => Ok(how),
+        });
         match written {
-            Ok(()) => {
+            // Their edit is judged first.
+            Ok(Replaced::Overtaken) => self.waiting = Some(cluster),
+            Ok(Replaced::Done) => {
                 let now = self.clock.mono();
                 self.write_from = now + (now.since(began) * SPACING).min(LONGEST_SPACING);
-                self.seen = self.look().ok();
-                // Somebody may have saved between the write and the look: then this look is of an
-                // edit that was not dealt with.
-                if file::read_text(&self.paths.cluster_yaml(), LARGEST).is_ok_and(|now| now != text) {
-                    self.seen = None;
-                }
-                self.ours = Some((text, cluster));
+                self.ours = Some(cluster);
                 if std::mem::take(&mut self.write_failed) {
                     log!(Info, "files", "cluster.yaml is written again");
                     drop(self.core.try_send(Event::Note { about: "files", text: None }));

@@ -40,6 +40,7 @@ mod questions;
 mod reports;
 mod requests;
 pub mod sandbox;
+mod sight;
 pub mod start;
 pub mod threads;
 

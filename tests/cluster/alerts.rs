@@ -2,14 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use quptime::config::MailTls;
 use quptime::deliver::sink::{
     Answer, Post, ReceivedMail, SmtpMood, SmtpOptions, SmtpSink, TestAuthority, WebhookMood, WebhookSink,
 };
 
-use super::support::{Cluster, Node, Target, until, within};
+use super::support::{Cluster, LIMIT, Node, Target, until};
 
 const PASSWORD: &str = "hunter2-of-the-relay";
 const HOOK: &str = "/api/webhooks/1/a-token-that-nobody-may-see";
@@ -32,7 +31,7 @@ fn subject(mail: &ReceivedMail) -> String {
 
 #[track_caller]
 fn mails(sink: &SmtpSink, count: usize) -> Vec<ReceivedMail> {
-    let found = sink.wait(count, Duration::from_secs(20));
+    let found = sink.wait(count, LIMIT);
     assert_eq!(found.len(), count, "{found:#?}");
     found
 }
@@ -84,7 +83,7 @@ fn down_and_recovered_arrive_by_mail_and_post_with_what_happened() {
         let seen = |l: &str| l.contains(&node.address()) && l.contains("  fail  ");
         assert!(down.body().lines().filter(|l| seen(l)).count() <= 1, "{}", down.body());
     }
-    let posts = chat.wait(1, Duration::from_secs(20));
+    let posts = chat.wait(1, LIMIT);
     assert!(content(&posts[0]).contains("web DOWN") && content(&posts[0]).contains("connection refused"));
     assert_eq!(posts[0].path.split('?').next(), Some(HOOK));
 
@@ -97,7 +96,7 @@ fn down_and_recovered_arrive_by_mail_and_post_with_what_happened() {
     assert!(back.body().lines().any(|l| l.starts_with("down for:")), "{}", back.body());
     assert_eq!(back.header("In-Reply-To"), down.header("Message-ID"));
     assert_ne!(back.header("Message-ID"), down.header("Message-ID"));
-    assert!(content(&chat.wait(2, Duration::from_secs(20))[1]).contains("web RECOVERED"));
+    assert!(content(&chat.wait(2, LIMIT)[1]).contains("web RECOVERED"));
 
     for node in &cluster.nodes {
         let incidents = until("the incident is over on every node", || {
@@ -164,9 +163,9 @@ fn a_destination_that_says_nothing_delays_no_other() {
     node.ok(&["check", "add", "http", "web", &target.url(), "--interval", "1s"]);
     node.verdict("web", "up");
     target.down();
-    within(Duration::from_secs(6), "the mail arrives", || (mail.mails().len() == 1).then_some(()));
+    until("the mail arrives", || (mail.mails().len() == 1).then_some(()));
     target.up();
-    within(Duration::from_secs(6), "the next too", || (mail.mails().len() == 2).then_some(()));
+    until("the next too", || (mail.mails().len() == 2).then_some(()));
     assert!(chat.posts().is_empty());
 }
 

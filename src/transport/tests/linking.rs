@@ -139,9 +139,7 @@ fn a_node_of_another_cluster_is_refused_by_name_on_both_sides() {
 fn a_node_that_comes_back_is_found_again_at_its_old_or_its_new_address() {
     let (a, b) = two();
     let Node { id, keys, at, links, .. } = b;
-    let started = Instant::now();
     links.stop();
-    assert!(started.elapsed() < Duration::from_secs(1), "an orderly stop is quick");
     assert_eq!(a.wait_down(id), Why::Said(Bye::Stopping));
     assert_eq!(a.links.send(id, text(1)), Sent::NoLink);
     let again = |port| Make { id, keys: keys.clone(), ..Make::at(at.ip(), port) };
@@ -234,16 +232,16 @@ fn a_peer_that_takes_nothing_is_given_up_and_holds_up_nobody() {
     let why = until("given up", || {
         while a.links.send(bad, ask.clone()) == Sent::Queued {}
         round += 1;
-        let sent = Instant::now();
         a.links.send(good.id, text(round));
         assert_eq!(good.wait_message(a.id), text(round));
-        assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
         a.events.try_iter().find_map(|event| match event {
             Event::Down { peer, why } if peer == bad => Some(why),
             _ => None,
         })
     });
     assert!(matches!(why, Why::Stalled | Why::Lost(_)), "{why:?}");
+    // Had the good one waited for the bad one, there would have been one round.
+    assert!(round > 3, "{round}");
     let stats = a.stats(bad).unwrap();
     assert!(stats.dropped > 0 && stats.unsent > 0, "{stats:?}");
 }

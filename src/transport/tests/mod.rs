@@ -22,7 +22,7 @@ use crate::identity::keys::{self, KeyKind};
 use crate::identity::{Keys, Known, Trust};
 
 /// Nothing here takes this long unless it is broken.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(60);
 
 static SEED: AtomicU64 = AtomicU64::new(1);
 

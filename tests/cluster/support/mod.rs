@@ -15,7 +15,7 @@ pub use node::{Node, Ran};
 pub use target::{Manner, Target};
 
 /// Longest time that anything is waited for which should take a second or two.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(60);
 /// How often it is looked at.
 const GLANCE: Duration = Duration::from_millis(25);
 

@@ -5,11 +5,10 @@ use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{free_port, until, within};
+use super::{free_port, until};
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
@@ -109,7 +108,7 @@ impl Node {
         quptime::sys::child::ends_with_us(&mut command);
         let mut child = command.spawn().expect("qu starts");
         let ended = |child: &mut Child| child.try_wait().expect("a child");
-        let status = within(Duration::from_secs(10), "the daemon refuses to start", || ended(&mut child));
+        let status = until("the daemon refuses to start", || ended(&mut child));
         let err = std::fs::read_to_string(&path).expect("text");
         Ran { status: status.code().unwrap_or(-1), out: String::new(), err }
     }
@@ -150,16 +149,14 @@ impl Node {
     /// Waits for the end that it was told.
     pub fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
-        within(Duration::from_secs(10), "it ends", || child.try_wait().expect("a child"))
+        until("it ends", || child.try_wait().expect("a child"))
     }
 
-    /// Ends it in order; how long that took.
-    pub fn end(&mut self) -> Duration {
-        let start = Instant::now();
+    /// Ends it in order.
+    pub fn end(&mut self) {
         self.tell_to_end();
         let status = self.ended();
         assert!(status.success(), "{status}: {}", self.last_words());
-        start.elapsed()
     }
 
     /// One command against this node.
