@@ -8,6 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::event::Event;
+use super::files::Past;
+use super::plan;
 use crate::base::clock::Clock;
 use crate::base::id::{NodeId, RequestId};
 use crate::base::units::HostPort;
@@ -34,6 +36,8 @@ pub struct Control {
     pub desk: Arc<Desk>,
     /// For dialling new nodes.
     pub tls: Tls,
+    /// Configurations of before.
+    pub past: Past,
     /// What both sides must know.
     pub secret: Secret,
     /// Time.
@@ -56,19 +60,41 @@ impl Counter for Control {
             Ask::NodeProbe { address } => self.meet(address),
             Ask::NodeAdd { address, node, fingerprint } => self.add(request.id, address, *node, *fingerprint),
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => self.test(&request.ask),
-            _ => {
-                let (reply, answer) = bounded(1);
-                let event = Event::Ask { request, reply };
-                if self.core.send_timeout(event, AT_ONCE).is_err() {
-                    return stopping();
-                }
-                answer.recv_timeout(PATIENCE).unwrap_or_else(|_| late())
+            Ask::ClusterConfig { version: Some(version) } => {
+                let version = *version;
+                self.with_base(version, self.ask_core(request))
             }
+            Ask::ClusterApply { items, .. } => match plan::judge_items(items) {
+                Ok(()) => self.ask_core(request),
+                Err(why) => Reply::refused(why),
+            },
+            _ => self.ask_core(request),
         }
     }
 }
 
 impl Control {
+    fn ask_core(&self, request: Request) -> Reply {
+        let (reply, answer) = bounded(1);
+        let event = Event::Ask { request, reply };
+        if self.core.send_timeout(event, AT_ONCE).is_err() {
+            return stopping();
+        }
+        answer.recv_timeout(PATIENCE).unwrap_or_else(|_| late())
+    }
+
+    /// The configuration that a file started from, beside the present one.
+    fn with_base(&self, version: u64, reply: Reply) -> Reply {
+        let Reply::Config { current, .. } = reply else { return reply };
+        if current.version == version {
+            return Reply::Config { current, base: None };
+        }
+        match self.past.base(version) {
+            Ok(base) => Reply::Config { current, base: Some(base) },
+            Err(why) => Reply::refused(why),
+        }
+    }
+
     fn meet(&self, address: &HostPort) -> Reply {
         match asker::identify(&self.tls, self.clock.as_ref(), address) {
             Ok(met) => Reply::Met { node: met.introduction.node_id, fingerprint: met.fingerprint },

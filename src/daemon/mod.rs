@@ -196,6 +196,7 @@ impl Life {
 
         let core_node = Node::new(me, found.timing, found.boot, clock.mono());
         let (inlet, outlet) = Inlet::new();
+        let past = inlet.past();
         let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?);
         // A node that has to catch up knows less than its files.
         if let Some(committed) = found.committed.as_ref().filter(|_| core_node.status().counts) {
@@ -236,6 +237,7 @@ impl Life {
         let counter: Arc<dyn crate::control::server::Desk> = Arc::new(counter::Control {
             core: inbox.clone(),
             desk,
+            past,
             tls,
             secret: node.config.secret.clone(),
             clock: Arc::clone(clock),

@@ -10,10 +10,14 @@ use std::fmt::Display;
 use crate::alerts::template;
 use crate::base::id::{AlertId, CheckId, NodeId, Resolve, resolve};
 use crate::config::model::{DEFAULT_INTERVAL, DEFAULT_TIMEOUT};
-use crate::config::{Alert, Check, Cluster};
+use crate::config::{Alert, Check, Cluster, Edit};
 use crate::control::edit::{AlertFields, CheckFields, Remind};
 use crate::control::message::Ask;
 use crate::state::command::{AlertEdit, Change, CheckEdit};
+
+/// The largest edit of many items, bytes of its written form: with what is around it, it must fit
+/// into one message between nodes (`changes.rs`).
+const LARGEST_CHANGE: usize = 4 * 1024 * 1024 - 4096;
 
 /// New ids: 128 random bits a call.
 pub type Chance<'a> = &'a mut dyn FnMut() -> u128;
@@ -157,6 +161,44 @@ fn edit_alert(cluster: &Cluster, who: &str, fields: &AlertFields) -> Result<Chan
         channel: fields.channel(&old.channel)?,
     };
     Ok(Change::EditAlert { id, edit })
+}
+
+/// What of an edit of many items can be judged without the state, and should be where it costs the
+/// core no time: the syntax of templates, and whether it is small enough to be one change.
+///
+/// # Errors
+/// A sentence.
+pub fn judge_items(items: &[Edit]) -> Result<(), String> {
+    for item in items {
+        if let Edit::Alert { after: Some(alert), .. } = item {
+            check_templates(alert.subject_template.as_deref(), alert.body_template.as_deref())
+                .map_err(|e| format!("alert {:?}: {e}", alert.name.as_str()))?;
+        }
+    }
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, items).map_err(|e| e.to_string())?;
+    if length.0 > LARGEST_CHANGE {
+        let (count, mib) = (items.len(), length.0.div_ceil(1024 * 1024));
+        return Err(format!(
+            "an edit of {count} items is too large for one change ({mib} MiB, {} at most): make it in parts",
+            LARGEST_CHANGE / 1024 / 1024
+        ));
+    }
+    Ok(())
+}
+
+/// Counts what is written to it, and keeps none of it.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn check_templates(subject: Option<&str>, body: Option<&str>) -> Result<(), String> {
