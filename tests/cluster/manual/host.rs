@@ -77,6 +77,8 @@ impl Host {
         for dir in ["bin", "bus", "etc", "run/quptime", "var/backups", "srv", "tmp", "home"] {
             fs::create_dir_all(root.join(dir)).expect("a directory");
         }
+        let whoever = "[user]\n\tname = Operator\n\temail = operator@example.com\n";
+        fs::write(root.join("home/.gitconfig"), whoever).expect("written");
         let mut node = Node::unmade(&root, name);
         node.dir = root.join("etc/quptime");
         node.socket = root.join("run/quptime/quptime.sock");
@@ -84,6 +86,10 @@ impl Host {
             let path = root.join("bin").join(command);
             fs::write(&path, format!("#!/bin/sh -eu\n{text}\n")).expect("a command");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+        }
+        if !std::process::Command::new("git").arg("--version").output().is_ok_and(|o| o.status.success()) {
+            eprintln!("there is no git here: the blocks of git(1) do nothing");
+            symlink("/bin/true", root.join("bin/git")).expect("a link");
         }
         symlink(env!("CARGO_BIN_EXE_qu"), root.join("bin/qu.real")).expect("a link");
         let host = Host { name: name.to_owned(), root, node };

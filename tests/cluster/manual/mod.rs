@@ -55,6 +55,7 @@ macro_rules! stories {
 
 stories! {
     operations "Replace a dead node" => replace_a_dead_node;
+    operations "Configuration in git" => configuration_in_git;
     operations "Watch the watcher" => watch_the_watcher;
     troubleshooting "A node lost everything" => a_node_lost_everything;
 }

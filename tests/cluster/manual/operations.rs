@@ -38,3 +38,39 @@ pub fn watch_the_watcher(s: &mut Story) {
     s.run("alpha");
     assert!(paged.exists());
 }
+
+pub fn configuration_in_git(s: &mut Story) {
+    s.cluster(&["alpha", "beta"]);
+    let webhook = "http://127.0.0.1:1/hidden";
+    s.node("alpha").ok(&["check", "add", "tcp", "old", "127.0.0.1:1"]);
+    s.node("alpha").ok(&["alert", "add", "discord", "chat", "--webhook", webhook]);
+    let file = s.home.path().join("alpha/home/quptime-config/quptime.yaml");
+    let read = || std::fs::read_to_string(&file).expect("exported");
+    s.run("alpha");
+    assert!(read().contains("name: old") && !read().contains("hidden"), "{}", read());
+
+    let check = "  - name: new\\n    type: tcp\\n    target: 127.0.0.1:1";
+    s.edit("alpha", &format!("sed -i 's/^checks:/checks:\\n{check}/' \"$1\""));
+    let ran = s.typing("alpha", &["y"]);
+    assert!(ran.out.contains("+ check \"new\" (tcp 127.0.0.1:1)"), "{ran:?}");
+    assert!(ran.out.contains("dry run: nothing was changed"), "{ran:?}");
+    until("every node has it", || s.node("beta").check("new"));
+
+    s.host("desk");
+    let desk = s.home.path().join("desk/home/quptime-config");
+    std::fs::create_dir(&desk).expect("a directory");
+    std::fs::write(desk.join("quptime.yaml"), read().replace("name: old", "name: renamed")).expect("written");
+    let ran = s.run("desk");
+    assert!(ran.out.starts_with("~ check \"old\": name \"old\" -> \"renamed\"\n"), "{ran:?}");
+    std::fs::copy(desk.join("quptime.yaml"), &file).expect("pulled");
+
+    s.node("beta").ok(&["check", "add", "tcp", "night", "127.0.0.1:1"]);
+    until("alpha has it", || s.node("alpha").check("night"));
+    let ran = s.run("alpha");
+    assert_eq!(ran.out, "- check \"night\"\n");
+    assert!(s.home.path().join("alpha/paged").exists());
+    s.run("alpha");
+    assert!(read().contains("name: night") && read().contains("name: new"), "{}", read());
+    let same = s.node("alpha").ok(&["cluster", "diff", file.to_str().expect("text")]);
+    assert!(same.starts_with("no difference"), "{same}");
+}
