@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::super::support::{Node, Ran, within};
-use super::terminal;
+use super::super::support::{Node, Ran, terminal, within};
 
 /// Absolute paths that blocks may name: they are below the host's own directory in truth.
 const ROOTED: &[&str] = &["/etc/quptime", "/run/quptime", "/var/", "/srv/", "/tmp/", "/mnt/", "/home/"];

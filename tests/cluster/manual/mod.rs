@@ -32,7 +32,6 @@
 mod host;
 mod operations;
 mod page;
-mod terminal;
 mod troubleshooting;
 
 use std::collections::{BTreeSet, VecDeque};

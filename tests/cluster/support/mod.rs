@@ -3,6 +3,7 @@
 mod cluster;
 mod node;
 mod target;
+pub mod terminal;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

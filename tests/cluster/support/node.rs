@@ -72,7 +72,8 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn command(&self) -> Command {
+    /// The program, in this node's environment and no other.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qu"));
         command.env_clear().env("QUPTIME_DIR", &self.dir).env("QUPTIME_SOCKET", &self.socket);
         command
