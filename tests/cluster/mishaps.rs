@@ -122,6 +122,20 @@ fn a_file_that_cannot_be_read_is_named_left_alone_and_mended_by_the_next_save() 
 }
 
 #[test]
+fn a_comment_is_no_change_and_is_not_kept_as_the_header_says() {
+    let cluster = Cluster::of("comment", 1);
+    let node = &cluster.nodes[0];
+    node.ok(&["check", "add", "tcp", "one", "127.0.0.1:1"]);
+    file_with(node, "name: one");
+    let text = settled(node);
+    assert!(text.contains("Comments are not kept."), "{text}");
+    let noted = text.replace("checks:\n", "checks:\n  # the one in the cellar\n");
+    fs::write(node.cluster_yaml(), noted).expect("saved");
+    until("the file is as before", || fs::read_to_string(node.cluster_yaml()).ok().filter(|t| *t == text));
+    assert!(rejected(node).is_empty() && !notes(node).contains("edit"), "{}", notes(node));
+}
+
+#[test]
 fn two_hand_edits_at_the_same_moment_merge_or_the_later_one_is_kept_beside() {
     let cluster = Cluster::of("atonce", 2);
     calm(&cluster);

@@ -204,17 +204,25 @@ fn two_people_who_edit_at_once_merge_or_are_told_what_the_other_did() {
     let (a, b) = (&cluster.nodes[0], &cluster.nodes[1]);
     a.ok(&["check", "add", "tcp", "one", "127.0.0.1:1"]);
     a.ok(&["check", "add", "tcp", "two", "127.0.0.1:1"]);
-    until("both have both", || b.check("two"));
+    a.ok(&["check", "add", "tcp", "three", "127.0.0.1:1"]);
+    until("both have all", || b.check("three"));
     let edits = [
         (a, patient(&cluster, "first", "s/name: one/name: uno/")),
         (b, patient(&cluster, "second", "s/name: two/name: due/")),
         (b, patient(&cluster, "third", "s/name: one/name: eins/")),
+        (b, patient(&cluster, "fourth", "s/name: three/name: drei/")),
     ];
     let mut sessions = Vec::new();
     for (node, here) in &edits {
         sessions.push(Session::begin(node, here, &["y"]));
         until("the editor is open", || here.join("open").exists().then_some(()));
     }
+    // A third person edits the file itself.
+    let text = until("the file is the newest", || {
+        fs::read_to_string(a.cluster_yaml()).ok().filter(|t| t.contains("name: three"))
+    });
+    fs::write(a.cluster_yaml(), text.replace("name: three", "name: tre")).expect("saved");
+    until("that is committed and known everywhere", || a.check("tre").and_then(|_| b.check("tre")));
     let mut ended = Vec::new();
     for (session, (_, here)) in sessions.into_iter().zip(&edits) {
         fs::write(here.join("go"), "").expect("written");
@@ -229,5 +237,8 @@ fn two_people_who_edit_at_once_merge_or_are_told_what_the_other_did() {
     assert!(said.contains("check \"one\" was changed meanwhile: name \"eins\" here, \"uno\""), "{said}");
     let kept = fs::read_to_string(&copies(&edits[2].1)[0]).expect("kept");
     assert!(said.contains("is kept as") && kept.contains("name: eins"), "{said}\n{kept}");
+    assert_eq!(ended[3].status, 1, "{ended:?}");
+    let said = &ended[3].err;
+    assert!(said.contains("check \"three\" was changed meanwhile: name \"drei\" here, \"tre\""), "{said}");
     assert!(b.check("uno").is_some() && b.check("due").is_some() && b.check("eins").is_none());
 }
