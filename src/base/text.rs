@@ -94,6 +94,8 @@ pub fn parse_rfc3339(text: &str) -> Option<Wall> {
     }
     let ms: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
     let seconds = days_from_civil(y, m, d) * 86_400 + h * 3600 + mi * 60 + s;
+    // The leap second at the end of the last year that can be written.
+    let seconds = seconds.min(days_from_civil(10_000, 1, 1) * 86_400 - 1);
     u64::try_from(seconds * 1000 + ms).ok().map(Wall)
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Peer;
 use crate::base::id::NodeId;
+use crate::base::text::harmless;
 use crate::base::units::HostPort;
 use crate::identity::{Fingerprint, Known, Trust};
 
@@ -45,7 +46,7 @@ pub fn from_yaml(text: &str) -> Result<Trust, String> {
     if text.trim().is_empty() {
         return Err("the file is empty (a list without nodes is written [])".to_owned());
     }
-    let entries: Vec<Entry> = serde_yaml::from_str(text).map_err(|e| e.to_string().replace('\n', " "))?;
+    let entries: Vec<Entry> = serde_yaml::from_str(text).map_err(|e| harmless(&e.to_string()))?;
     let known = entries.into_iter().map(|e| Known {
         node_id: e.node_id,
         address: e.address,

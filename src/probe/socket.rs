@@ -36,12 +36,12 @@ pub struct Failure {
 impl Failure {
     /// `stage: cause`.
     pub fn at(stage: Stage, cause: impl Display) -> Failure {
-        Failure { stage, detail: format!("{stage}: {cause}"), starved: false }
+        Failure::sentence(stage, format!("{stage}: {cause}"))
     }
 
-    /// The whole sentence as it is.
+    /// The whole sentence. What a target answered may be in it, so nothing in it is obeyed by a terminal.
     pub fn sentence(stage: Stage, detail: String) -> Failure {
-        Failure { stage, detail, starved: false }
+        Failure { stage, detail: text::harmless(&detail), starved: false }
     }
 
     /// No descriptor was left.

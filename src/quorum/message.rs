@@ -225,6 +225,54 @@ pub enum Message {
     },
 }
 
+/// No cluster comes to as many entries, rounds or bytes: numbers up to here can be added to.
+const MOST: u64 = 1 << 62;
+/// No two members are as many elections apart: a term takes a majority that was asked before, so it
+/// would have been an election each heartbeat for half a year.
+const MOST_TERMS: Term = 1 << 24;
+
+impl Message {
+    /// Why no member can mean this, seen from one that is in `term`; `None` when one can. A number
+    /// near the end of its range would leave nothing to count on with, and a term far ahead would
+    /// take the members there with one message.
+    #[must_use]
+    pub fn impossible(&self, term: Term) -> Option<&'static str> {
+        let (highest, count) = self.furthest();
+        if highest > term.saturating_add(MOST_TERMS).min(MOST) {
+            return Some("speaks of a term that no election came to");
+        }
+        (count > MOST).then_some("counts further than any log goes")
+    }
+
+    /// The highest of its terms, and the highest of its other numbers.
+    fn furthest(&self) -> (Term, u64) {
+        match self {
+            Message::Beat { term, end, blank, .. } => {
+                (end.term.max(*term), end.index.max(blank.as_ref().map_or(0, |b| b.version)))
+            }
+            Message::PreVote { term, end } | Message::Vote { term, end, .. } => {
+                (end.term.max(*term), end.index)
+            }
+            Message::PreVoted { asked, term, .. } => (*asked.max(term), 0),
+            Message::Voted { term, .. } | Message::TakeOver { term } | Message::Refounded { term, .. } => {
+                (*term, 0)
+            }
+            Message::Append { term, round, before, entries, commit } => {
+                let first = (before.term.max(*term), before.index.max(*round).max(*commit));
+                entries.iter().fold(first, |(t, n), e| (t.max(e.term), n.max(e.index)))
+            }
+            Message::Appended { term, round, hold_ms, outcome, .. } => {
+                let end = outcome.furthest();
+                (end.term.max(*term), end.index.max(*round).max(*hold_ms))
+            }
+            Message::Piece { term, round, end, offset, total, .. } => {
+                (end.term.max(*term), end.index.max(*round).max(*offset).max(*total))
+            }
+            Message::Refound { term, version } => (*term, *version),
+        }
+    }
+}
+
 /// What a node without `state/` knows from its `cluster.yaml` (I5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blank {
@@ -260,4 +308,15 @@ pub enum Outcome {
         /// Bytes that are here.
         have: u64,
     },
+}
+
+impl Outcome {
+    fn furthest(self) -> LogEnd {
+        match self {
+            Outcome::Matched { matched } => LogEnd { term: 0, index: matched },
+            Outcome::Gap { before, hint } => LogEnd { term: 0, index: before.max(hint) },
+            Outcome::Empty => LogEnd::default(),
+            Outcome::Piece { end, have } => LogEnd { index: end.index.max(have), ..end },
+        }
+    }
 }

@@ -388,6 +388,9 @@ impl Node {
         if from == self.core.me {
             return self.core.misbehaved(from, "speaks in this node's name");
         }
+        if let Some(why) = message.impossible(self.core.term) {
+            return self.core.misbehaved(from, why);
+        }
         let (now, dead_after) = (self.core.now, self.core.timing.dead_after);
         let contact = self.core.liveness.heard(from, now, dead_after);
         match message {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::{AlertId, RequestId};
-use crate::base::text::shorten;
+use crate::base::text::{harmless, shorten};
 use crate::config::Cluster;
 
 use super::State;
@@ -132,8 +132,8 @@ pub fn from_text(text: &str) -> Result<State, BadSnapshot> {
     if !whole || words.next().is_some() {
         return Err(BadSnapshot::Damaged);
     }
-    let read: Read =
-        serde_json::from_str(body).map_err(|e| BadSnapshot::Content(shorten(&e.to_string(), 300)))?;
+    let read: Read = serde_json::from_str(body)
+        .map_err(|e| BadSnapshot::Content(harmless(&shorten(&e.to_string(), 300))))?;
     if !read.verdicts.keys().eq(read.cluster.checks.keys()) {
         return Err(BadSnapshot::Content("verdicts and checks do not match".to_owned()));
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::file::FileError;
+use crate::base::text::harmless;
 
 /// What is wrong with the bytes of a file: found by a decoder, which knows no path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Flaw {
 
 impl Flaw {
     pub(super) fn new(at: usize, why: impl Into<String>) -> Flaw {
-        Flaw { at: at as u64, why: why.into(), format: None }
+        Flaw { at: at as u64, why: harmless(&why.into()), format: None }
     }
 
     /// Names the file.
