@@ -180,8 +180,7 @@ pub fn judge_items(items: &[Edit]) -> Result<(), String> {
     if length.0 > LARGEST_CHANGE {
         let (count, mib) = (items.len(), length.0.div_ceil(1024 * 1024));
         return Err(format!(
-            "an edit of {count} items is too large for one change ({mib} MiB, {} at most): make it in parts",
-            LARGEST_CHANGE / 1024 / 1024
+            "an edit of {count} items is too large for one change ({mib} MiB, 4 at most): make it in parts"
         ));
     }
     Ok(())
@@ -208,4 +207,40 @@ fn check_templates(subject: Option<&str>, body: Option<&str>) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(subject: &str) -> Edit {
+        let json = serde_json::json!({
+            "id": AlertId::from_random(1), "name": "ops", "subject_template": subject,
+            "channel": { "type": "discord", "webhook": "http://a.example.com/b" },
+        });
+        Edit::Alert { before: None, after: Some(serde_json::from_value(json).unwrap()) }
+    }
+
+    #[test]
+    fn an_edit_with_a_template_that_does_not_parse_is_refused_by_name() {
+        assert_eq!(judge_items(&[alert("{{ name }}")]), Ok(()));
+        let said = judge_items(&[alert("fine"), alert("{{ name")]).unwrap_err();
+        assert!(said.starts_with("alert \"ops\": subject template: "), "{said}");
+    }
+
+    #[test]
+    fn an_edit_that_is_too_large_says_how_large() {
+        let check = |n: u128| {
+            let json = serde_json::json!({
+                "id": CheckId::from_random(n), "name": format!("c{n}"), "interval": "30s", "timeout": "10s",
+                "target": { "type": "icmp", "host": "a.example.com" },
+            });
+            Edit::Check { before: None, after: Some(serde_json::from_value(json).unwrap()) }
+        };
+        let few: Vec<Edit> = (0..100).map(check).collect();
+        assert_eq!(judge_items(&few), Ok(()));
+        let many: Vec<Edit> = (0..50_000).map(check).collect();
+        let said = judge_items(&many).unwrap_err();
+        assert!(said.starts_with("an edit of 50000 items is too large for one change ("), "{said}");
+    }
 }
