@@ -242,3 +242,25 @@ fn two_people_who_edit_at_once_merge_or_are_told_what_the_other_did() {
     assert!(said.contains("check \"three\" was changed meanwhile: name \"drei\" here, \"tre\""), "{said}");
     assert!(b.check("uno").is_some() && b.check("due").is_some() && b.check("eins").is_none());
 }
+
+#[test]
+fn an_edit_without_a_quorum_is_kept_and_applied_later() {
+    let mut cluster = Cluster::of("later", 2);
+    cluster.nodes[0].ok(&["check", "add", "tcp", "one", "127.0.0.1:1"]);
+    until("the other one has it", || cluster.nodes[1].check("one"));
+    cluster.nodes[1].kill();
+    let node = &cluster.nodes[0];
+    node.sees("there is no quorum", |v| v["quorum"]["ok"] == false);
+    let here = editor(&cluster, "alone", "sed -i 's/name: one/name: uno/' \"$1\"");
+    let ran = Session::begin(node, &here, &["y"]).end();
+    assert!(ran.status == 3 && ran.err.contains("no quorum"), "{ran:?}");
+    let kept = copies(&here).pop().expect("kept");
+    assert!(ran.err.contains(kept.to_str().expect("text")), "{ran:?}");
+    cluster.nodes[1].start();
+    cluster.whole();
+    let node = &cluster.nodes[0];
+    node.ok(&["check", "add", "tcp", "two", "127.0.0.1:1"]);
+    let words = ["cluster", "apply", "--yes", kept.to_str().expect("text")];
+    until("there is a quorum again", || (node.qu(&words).status == 0).then_some(()));
+    assert!(node.check("uno").is_some() && node.check("two").is_some());
+}
