@@ -1,5 +1,7 @@
 //! What is read from disk: configuration that people write, and `state/` after any accident.
 
+use std::sync::OnceLock;
+
 use quptime::base::id::{NodeId, RequestId};
 use quptime::config::{
     Cluster, Form, Kept, NodeConfig, Overrides, YamlError, from_yaml, to_yaml, trust, written,
@@ -42,10 +44,12 @@ pub fn cluster_yaml(bytes: &[u8]) {
         }
         Err(e) => {
             is_well_said(&e, text);
-            // Also of a file that is kept, which may leave out more.
-            match Kept::read("kept.yaml", text).and_then(|k| k.cluster(&nobody(), &mut new_ids())) {
-                Ok(wanted) => drop(to_yaml(&wanted)),
-                Err(e) => is_well_said(&e, text),
+            // Also of a file that is kept, which may leave out more; some of them, for the time it takes.
+            if text.len() % 8 == 0 {
+                match Kept::read("kept.yaml", text).and_then(|k| k.cluster(nobody(), &mut new_ids())) {
+                    Ok(wanted) => drop(to_yaml(&wanted)),
+                    Err(e) => is_well_said(&e, text),
+                }
             }
         }
     }
@@ -60,11 +64,14 @@ fn kept(text: &str, cluster: &Cluster) {
 }
 
 /// A cluster that has nothing to keep.
-fn nobody() -> Cluster {
-    let text = "cluster_id: 00000007-0000-4000-8000-000000000000\nversion: 1\n\
-        updated_at: 2026-05-12T15:01:32Z\nsettings:\n  heartbeat: 1s\n  dead_after: 4s\n  master_cooldown: 2m\n  \
-        hysteresis: 2\npeers: []\nchecks: []\nalerts: []\n";
-    from_yaml("nobody.yaml", text, &mut new_ids()).expect("it is whole")
+fn nobody() -> &'static Cluster {
+    static NOBODY: OnceLock<Cluster> = OnceLock::new();
+    NOBODY.get_or_init(|| {
+        let text = "cluster_id: 00000007-0000-4000-8000-000000000000\nversion: 1\n\
+            updated_at: 2026-05-12T15:01:32Z\nsettings:\n  heartbeat: 1s\n  dead_after: 4s\n  \
+            master_cooldown: 2m\n  hysteresis: 2\npeers: []\nchecks: []\nalerts: []\n";
+        from_yaml("nobody.yaml", text, &mut new_ids()).expect("it is whole")
+    })
 }
 
 pub fn node_yaml(bytes: &[u8]) {
