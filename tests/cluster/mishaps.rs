@@ -182,7 +182,7 @@ fn two_hand_edits_at_the_same_moment_merge_or_the_later_one_is_kept_beside() {
 /// Checks in a file that is too large for one change, checks in one that is not, and bytes of each:
 /// few large ones weigh as much as many. All of it with `QUPTIME_ROUNDS`.
 fn many() -> (usize, usize, usize) {
-    if std::env::var_os("QUPTIME_ROUNDS").is_some() { (50_000, 9_000, 20) } else { (2_500, 800, 2_000) }
+    if std::env::var_os("QUPTIME_ROUNDS").is_some() { (50_000, 5_000, 20) } else { (2_500, 200, 2_000) }
 }
 
 /// The lists with so many checks more, before the alerts.
@@ -205,13 +205,13 @@ fn a_file_with_very_many_checks_is_committed_or_refused_and_stops_nobody() {
     let text = grown(&file_with(b, "name: one"), too_many);
     fs::write(b.cluster_yaml(), &text).expect("saved");
     // The cluster of two goes on meanwhile: a change needs both.
-    for n in 0..5 {
-        a.ok(&["check", "add", "tcp", &format!("meanwhile{n}"), "127.0.0.1:1"]);
+    for name in ["meanwhile0", "meanwhile1", "meanwhile2"] {
+        a.ok(&["check", "add", "tcp", name, "127.0.0.1:1"]);
     }
     told(b, "is too large for one change");
     assert!(notes(b).contains(&format!("{too_many} items")), "{}", notes(b));
     assert_eq!(fs::read_to_string(&rejected(b)[0]).expect("kept"), text);
-    file_with(b, "name: meanwhile4");
+    file_with(b, "name: meanwhile2");
 
     let path = cluster.home.path().join("large.yaml");
     let file = path.to_str().expect("text");
@@ -219,8 +219,9 @@ fn a_file_with_very_many_checks_is_committed_or_refused_and_stops_nobody() {
     let said = b.refused(&["cluster", "apply", "--yes", file], 1);
     assert!(said.contains("too large for one change") && said.lines().count() == 1, "{said}");
     fs::write(&path, grown(&b.ok(&["cluster", "export"]), enough)).expect("written");
-    let said = b.ok(&["cluster", "apply", "--yes", file]);
-    assert!(said.contains(&format!("changed {enough} items")), "{}", said.lines().last().unwrap_or_default());
+    // It may take longer than a command waits; asked again, it changes nothing more.
+    until("the file is applied", || (b.qu(&["cluster", "apply", "--yes", file]).status == 0).then_some(()));
+    assert!(b.ok(&["cluster", "diff", file]).starts_with("no difference"));
     for node in [a, b] {
         let last = format!("name: many{}\n", enough - 1);
         until("every node has all of them", || node.check("many0"));
