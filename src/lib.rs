@@ -8,7 +8,7 @@
 //! 5  main, cli                            a person
 //! 4  daemon                               threads and channels; the only place that knows everybody
 //! 3  store transport control probe deliver    one kind of I/O each; siblings never import each other
-//! 2  quorum | verdict < state < alerts < view pure: no clock, socket, file, thread, random, env
+//! 2  quorum | verdict < state < alerts < view < doctor  pure: no clock, socket, file, thread
 //! 1  config identity                      words of the domain, and their written forms
 //! 0  base, sys                            no domain at all
 //! ```
@@ -24,6 +24,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod deliver;
+pub mod doctor;
 pub mod identity;
 pub mod probe;
 pub mod quorum;

@@ -11,6 +11,8 @@
 //! Nothing secret is in here. Times are RFC 3339 in UTC, whole seconds; lengths of time that an
 //! operator sets are written as he writes them (`30s`), measured ones are numbers of milliseconds.
 
+pub mod mesh;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -374,7 +376,7 @@ impl View {
 }
 
 /// Times as RFC 3339.
-mod stamp {
+pub(crate) mod stamp {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::base::clock::Wall;

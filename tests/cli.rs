@@ -10,6 +10,8 @@ mod bad_input;
 mod completion;
 #[path = "cli/fixture.rs"]
 mod fixture;
+#[path = "cli/looking.rs"]
+mod looking;
 #[path = "cli/requests.rs"]
 mod requests;
 
@@ -84,7 +86,7 @@ fn every_listing_has_its_columns_and_its_json() {
         ("trust-list", &["trust", "list"]),
         ("cluster-show", &["cluster", "show"]),
         ("incident-list", &["incident", "list"]),
-        ("incident-show", &["incident", "show", "1841"]),
+        ("incident-show", &["incident", "show", "12.0"]),
     ] {
         let text = daemon.qu(words);
         assert_eq!((text.status, text.err.as_str()), (0, ""), "{words:?}");

@@ -13,7 +13,7 @@ use std::process::Command;
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["base", "sys"]),
     (1, &["identity", "config"]),
-    (2, &["quorum", "verdict", "state", "alerts", "view"]),
+    (2, &["quorum", "verdict", "state", "alerts", "view", "doctor"]),
     (3, &["store", "transport", "control", "probe", "deliver"]),
     (4, &["daemon"]),
     (5, &["cli", "main"]),
@@ -27,6 +27,7 @@ const CHAIN: &[(&str, &[&str])] = &[
     ("state", &["verdict"]),
     ("alerts", &["verdict", "state"]),
     ("view", &["verdict", "state", "alerts", "quorum"]),
+    ("doctor", &["verdict", "state", "alerts", "view"]),
     // Alone: commands are text to it.
     ("quorum", &[]),
     ("main", &["cli"]),

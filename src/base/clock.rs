@@ -39,13 +39,23 @@ impl Sub<Duration> for Mono {
 }
 
 /// Wall-clock time: milliseconds since 1970-01-01 UTC.
+///
+/// What is read is never later than [`Wall::LAST`]: times come from other nodes too, and one that
+/// has no written form would spoil every file and picture that it gets into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Wall(pub u64);
+pub struct Wall(#[serde(deserialize_with = "within_years")] pub u64);
+
+fn within_years<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    u64::deserialize(from).map(|ms| ms.min(Wall::LAST.0))
+}
 
 impl Wall {
     /// 2020-01-01T00:00:00Z: a clock before this was never set.
     pub const SANE: Wall = Wall(1_577_836_800_000);
+
+    /// 9999-12-31T23:59:59Z: the last time that RFC 3339 can write.
+    pub const LAST: Wall = Wall(253_402_300_799_000);
 
     /// How long after `earlier` this is; zero when it is not after.
     #[must_use]

@@ -45,6 +45,23 @@ pub fn harmless(text: &str) -> String {
     out
 }
 
+/// The same for JSON: as its own escapes, so that the value is what it was.
+#[must_use]
+pub fn harmless_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Control characters below 0x80 are escaped already, or are blanks between the items.
+        if is_harmful(c) && c >= '\u{7f}' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
@@ -189,6 +206,16 @@ mod tests {
     #[test]
     fn what_a_target_says_cannot_steer_a_terminal() {
         assert_eq!(harmless("a\x1b[31m\r\n\u{202e}b"), "a\\u{1b}[31m\\u{d}\\u{a}\\u{202e}b");
+    }
+
+    #[test]
+    fn json_keeps_its_values_and_steers_no_terminal() {
+        let said = "a\u{1b}[31m\u{9b}2J\u{7f}\u{202e}\u{e0041}\u{e9}\n";
+        let json = serde_json::to_string_pretty(&[said]).unwrap();
+        let safe = harmless_json(&json);
+        assert!(!safe.chars().any(|c| is_harmful(c) && c != '\n'), "{safe:?}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&safe).unwrap(), [said]);
+        assert!(safe.contains('\u{e9}'));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Asking: the daemon through its socket, and the person at the terminal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::base::id::RequestId;
-use crate::control::client;
+use crate::control::client::{self, ClientError};
 use crate::control::{Ask, Done, Reply, Request};
 use crate::sys::{cred, random};
 use crate::view::{Filter, View};
@@ -15,20 +16,31 @@ use super::{Failure, Session, show, wiring};
 
 /// One question to the daemon of this host; a refusal becomes a [`Failure`].
 pub fn daemon(session: &Session<'_>, ask: Ask) -> Result<Reply, Failure> {
-    let socket = wiring::socket(session);
-    if socket.guessed {
-        client::trust_directory(&socket.path, cred::euid()).map_err(|e| Failure::of(&e))?;
-    }
-    let bits = random::bits().map_err(|e| Failure::Failed(format!("no random bytes for a request: {e}")))?;
     let patience = ask.patience();
-    let request = Request { id: RequestId::from_random(bits), ask };
-    match client::ask(&socket.path, &request, patience).map_err(|e| Failure::of(&e))? {
+    match attempt(session, ask, patience)?.map_err(|e| Failure::of(&e))? {
         Reply::Refused { text } | Reply::Unsure { text } => Err(Failure::Failed(text)),
         Reply::NoQuorum { text } | Reply::NoMaster { text } | Reply::TryAgain { text } => {
             Err(Failure::NotNow(text))
         }
         reply => Ok(reply),
     }
+}
+
+/// One question and whatever comes of it, with `patience`; for those who ask again.
+pub fn attempt(
+    session: &Session<'_>,
+    ask: Ask,
+    patience: Duration,
+) -> Result<Result<Reply, ClientError>, Failure> {
+    let socket = wiring::socket(session);
+    if socket.guessed
+        && let Err(e) = client::trust_directory(&socket.path, cred::euid())
+    {
+        return Ok(Err(e));
+    }
+    let bits = random::bits().map_err(|e| Failure::Failed(format!("no random bytes for a request: {e}")))?;
+    let request = Request { id: RequestId::from_random(bits), ask };
+    Ok(client::ask(&socket.path, &request, patience))
 }
 
 /// The picture.

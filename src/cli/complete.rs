@@ -66,7 +66,7 @@ fn steps() -> Vec<String> {
 
 fn takes_word(flag: &Flag) -> Option<&'static [&'static str]> {
     match flag.value {
-        Value::Word(words) => Some(words),
+        Value::Word(words) | Value::MaybeWord(words) => Some(words),
         _ => None,
     }
 }
@@ -194,7 +194,7 @@ fn fish() -> String {
                 Value::Text(_) => " -x".to_owned(),
                 Value::File => " -r -F".to_owned(),
                 Value::Directory => " -x -a '(__fish_complete_directories)'".to_owned(),
-                Value::Word(words) => format!(" -x -a '{}'", words.join(" ")),
+                Value::Word(words) | Value::MaybeWord(words) => format!(" -x -a '{}'", words.join(" ")),
             };
             let _ = writeln!(text, "{at} -l {}{letter}{value} -d {}", flag.name, fish_text(flag.doc));
         }

@@ -15,6 +15,7 @@ mod ask;
 mod check;
 mod cluster;
 mod complete;
+mod doctor;
 mod editing;
 mod help;
 mod incident;

@@ -113,6 +113,7 @@ impl Said {
     fn flag(&mut self, flag: &'static Flag, parser: &mut Parser) -> Result<(), Failure> {
         let name = flag.name;
         let value = match flag.value {
+            Value::MaybeWord(words) => maybe_word(words, parser)?,
             Value::None => match parser.optional_value() {
                 Some(_) => return Err(usage(format!("--{name} takes no value"))),
                 None => String::new(),
@@ -128,7 +129,7 @@ impl Said {
                 readable(value)?
             }
         };
-        if let Value::Word(words) = flag.value
+        if let Value::Word(words) | Value::MaybeWord(words) = flag.value
             && !words.contains(&value.as_str())
         {
             return Err(usage(format!("--{name}: {value:?} is none of {}", words.join(", "))));
@@ -225,6 +226,18 @@ fn usage(text: String) -> Failure {
 
 fn readable(word: OsString) -> Result<String, Failure> {
     word.into_string().map_err(|w| usage(format!("{w:?} is not UTF-8")))
+}
+
+/// The value of a flag that may be left out: what follows counts when it is one of the words.
+fn maybe_word(words: &'static [&'static str], parser: &mut Parser) -> Result<String, Failure> {
+    if let Some(value) = parser.optional_value() {
+        return readable(value);
+    }
+    let next = parser.try_raw_args().and_then(|mut raw| {
+        let known = raw.peek().and_then(|w| w.to_str()).is_some_and(|w| words.contains(&w));
+        if known { raw.next() } else { None }
+    });
+    next.map_or_else(|| Ok(words.first().map_or(String::new(), |w| (*w).to_owned())), readable)
 }
 
 fn generate(parser: &mut Parser) -> Result<Line, Failure> {

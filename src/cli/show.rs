@@ -46,9 +46,15 @@ pub fn yes(b: bool) -> String {
     if b { "yes" } else { "no" }.to_owned()
 }
 
+/// `1 message`, `2 messages`.
+#[must_use]
+pub fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// JSON, indented, with a line break at the end.
 pub fn json(session: &mut Session<'_>, value: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|e| Failure::of(&e))?;
-    text.push('\n');
-    session.print(&text)
+    let mut json = serde_json::to_string_pretty(value).map_err(|e| Failure::of(&e))?;
+    json.push('\n');
+    session.print(&text::harmless_json(&json))
 }

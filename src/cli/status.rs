@@ -7,7 +7,11 @@ use crate::view::{CheckView, Filter, NoteLevel, View};
 use super::parse::Said;
 use super::{Failure, Session, ask, show};
 
-/// `qu status`. Prints what is known first and fails then, when there is no quorum or no master.
+pub mod mesh;
+mod wait;
+
+/// `qu status`. Prints what is known first and fails then, when there is no quorum or no master, or
+/// when what was waited for did not come about.
 pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     let state = match said.text("state") {
         None => None,
@@ -17,14 +21,44 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     };
     let one = said.text("check").map(str::to_owned);
     let nodes = one.is_some() || said.has("json");
-    let filter = Filter { check: one, state, limit: said.number("limit")?, nodes, no_checks: false };
-    let view = ask::view(session, filter)?;
-    if said.has("json") {
-        show::json(session, &*view)?;
-    } else {
-        session.print(&render(&view))?;
+    let with_mesh = said.has("mesh");
+    if with_mesh && (one.is_some() || state.is_some() || said.has("limit")) {
+        let text = "--mesh shows nodes and no checks: --check, --state and --limit do not go with it";
+        return Err(Failure::Usage(text.to_owned()));
     }
-    verdict(&view)
+    let filter = Filter { check: one, state, limit: said.number("limit")?, nodes, no_checks: with_mesh };
+    let Some((level, timeout)) = wait::asked(said)? else {
+        let view = print(session, said, filter, with_mesh)?;
+        return verdict(&view);
+    };
+    let waited = wait::until(session, level, timeout);
+    if !matches!(waited, Ok(()) | Err(Failure::NotNow(_))) {
+        return waited;
+    }
+    // The picture is of a moment later and decides nothing any more; after a wait in vain there may
+    // be none.
+    let shown = print(session, said, filter, with_mesh);
+    waited.and(shown.map(drop))
+}
+
+fn print(
+    session: &mut Session<'_>,
+    said: &Said,
+    filter: Filter,
+    with_mesh: bool,
+) -> Result<std::sync::Arc<View>, Failure> {
+    let view = ask::view(session, filter)?;
+    let mesh = if with_mesh { Some(mesh::fetch(session)?) } else { None };
+    match (&mesh, said.has("json")) {
+        (None, true) => show::json(session, &*view)?,
+        (None, false) => session.print(&render(&view))?,
+        (Some(mesh), true) => show::json(session, &mesh::json(&view, mesh)?)?,
+        (Some(mesh), false) => {
+            let blocks = std::iter::once(head(&view)).chain(mesh::render(mesh)).chain(notes(&view));
+            session.print(&blocks.collect::<Vec<_>>().join("\n"))?;
+        }
+    }
+    Ok(view)
 }
 
 /// What the exit status says.
@@ -130,15 +164,15 @@ fn notes(view: &View) -> Option<String> {
     }
     if view.probes.late > 0 {
         let worst = text::about(std::time::Duration::from_millis(view.probes.worst_late_ms));
-        let late = view.probes.late;
-        lines.push(format!("warning: {late} probes of the last minute started late, by up to {worst}"));
+        let late = show::count(view.probes.late, "probe");
+        lines.push(format!("warning: {late} of the last minute started late, by up to {worst}"));
     }
     for alert in view.alerts.iter().filter(|a| a.failed > 0 || a.queue > 0 && a.last_error.is_some()) {
         let why = alert.last_error.as_ref().map_or(String::new(), |e| format!(": {}", show::safe(e)));
         let name = show::safe(&alert.name);
         let what = match alert.failed {
-            0 => format!("{} messages waiting", alert.queue),
-            failed => format!("{failed} messages given up, {} waiting", alert.queue),
+            0 => format!("{} waiting", show::count(u64::from(alert.queue), "message")),
+            failed => format!("{} given up, {} waiting", show::count(failed, "message"), alert.queue),
         };
         lines.push(format!("warning: alert {name:?}: {what}{why}"));
     }

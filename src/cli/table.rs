@@ -84,6 +84,8 @@ pub enum Value {
     Directory,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// One of these words, or nothing, which means the first.
+    MaybeWord(&'static [&'static str]),
 }
 
 impl Command {
@@ -138,6 +140,7 @@ impl Flag {
             Value::File => " FILE".to_owned(),
             Value::Directory => " DIR".to_owned(),
             Value::Word(words) => format!(" {}", words.join("|")),
+            Value::MaybeWord(words) => format!(" [{}]", words.join("|")),
         };
         format!("{letter}--{}{value}", self.name)
     }

@@ -63,6 +63,16 @@ pub fn init(new: &NewNode) -> Result<Made, Failure> {
     })
 }
 
+/// How this process may ping.
+pub fn pings() -> crate::view::mesh::Pings {
+    daemon::mesh::pings()
+}
+
+/// Whether a daemon could listen there: it is tried, and let go at once.
+pub fn could_listen(ip: std::net::IpAddr, port: u16) -> Result<(), String> {
+    crate::transport::listen::bind(Some(ip), port).map(drop).map_err(|e| e.to_string())
+}
+
 /// Runs the daemon until it is told to stop.
 pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let lookup = |name: &str| std::env::var(name).ok();

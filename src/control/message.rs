@@ -20,6 +20,7 @@ use crate::base::units::{HostPort, Span};
 use crate::config::{Channel, Cluster, Edit, Name, Target};
 use crate::identity::Fingerprint;
 use crate::state::command::Setting;
+use crate::view::mesh::Mesh;
 use crate::view::{Filter, IncidentView, SilenceView, TrustView, View};
 
 use super::edit::{AlertFields, CheckFields};
@@ -46,6 +47,8 @@ pub struct Request {
 pub enum Ask {
     /// The picture: [`Reply::View`]. Answered by the server itself.
     Status(Filter),
+    /// Who hears whom, asked of every peer: [`Reply::Mesh`]. Takes two seconds at most.
+    Mesh,
     /// A new check: [`Reply::Done`].
     AddCheck {
         /// Unique among checks.
@@ -237,6 +240,8 @@ pub enum TestState {
 pub enum Reply {
     /// The picture.
     View(Arc<View>),
+    /// Who hears whom.
+    Mesh(Box<Mesh>),
     /// It is done: for a change, committed.
     Done(Done),
     /// Who answers at an address.
@@ -329,6 +334,7 @@ impl Ask {
     pub fn summary(&self) -> String {
         match self {
             Ask::Status(_) => "status".to_owned(),
+            Ask::Mesh => "who hears whom".to_owned(),
             Ask::AddCheck { name, target, .. } => format!("add {} check {:?}", target.kind(), name.as_str()),
             Ask::EditCheck { who, .. } => format!("edit check {who:?}"),
             Ask::RemoveCheck { who } => format!("remove check {who:?}"),
@@ -368,6 +374,7 @@ impl Ask {
         Duration::from_secs(match self {
             // What the daemon has at hand.
             Ask::Status(_)
+            | Ask::Mesh
             | Ask::TrustList
             | Ask::SilenceList
             | Ask::IncidentList { .. }
@@ -385,6 +392,7 @@ impl Ask {
         !matches!(
             self,
             Ask::Status(_)
+                | Ask::Mesh
                 | Ask::NodeProbe { .. }
                 | Ask::ClusterConfig { .. }
                 | Ask::ClusterApply { dry_run: true, .. }

@@ -318,14 +318,16 @@ fn serve(socket: UnixStream, open: &Arc<Open>, picture: &Picture, desk: &Arc<dyn
         say(&socket, &Reply::TryAgain { text });
         return;
     };
-    let (picture, desk) = (Arc::clone(picture), Arc::clone(desk));
+    let socket = Arc::new(socket);
+    let own = (Arc::clone(&socket), Arc::clone(picture), Arc::clone(desk));
     let conversation = move || {
-        let _place = place;
+        let (_place, (socket, picture, desk)) = (place, own);
         converse(&socket, &picture, desk.as_ref());
     };
     let started = thread::Builder::new().name("control-conn".into()).stack_size(STACK).spawn(conversation);
     if let Err(e) = started {
-        crate::log!(Warn, "control", "cannot start a thread for a command", why = e);
+        crate::log!(Warn, "control", "no thread for a command: others wait until it is answered", why = e);
+        converse(&socket, picture, desk.as_ref());
     }
 }
 

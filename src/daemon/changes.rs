@@ -22,6 +22,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 const RESEND: Duration = Duration::from_secs(1);
 /// But not sooner than this many times as long as it took to judge and write.
 const RESEND_SPACING: u32 = 10;
+/// Clocks of peers that differ by more than this are not believed.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 /// The largest change, bytes of its written form: it must fit into one message between nodes.
 const LARGEST_CHANGE: usize = 4 * 1024 * 1024;
 
@@ -62,6 +64,7 @@ impl Core {
             return;
         }
         let now = self.clock.mono();
+        let at = believable(at, self.clock.wall());
         if self.requests.add(id, body, at, Origin::Peer(from), now) {
             self.try_one(id);
         }
@@ -167,7 +170,9 @@ impl Core {
             state.check(body).map_err(|e| e.to_string())?;
         }
         let voters = self.node.status().membership.voters;
-        let others = voters.into_keys().filter(|v| *v != self.me);
+        // Who is to go does not have to understand it.
+        let gone = body.member().and_then(|m| if let Member::Remove(node) = m { Some(node) } else { None });
+        let others = voters.into_keys().filter(|v| *v != self.me && Some(*v) != gone);
         let heard = |voter| self.peers.get(&voter).and_then(|known| known.hello.as_ref());
         gate::understood(body.kind(), others, heard)
     }
@@ -295,6 +300,12 @@ impl Core {
     }
 }
 
+/// When a peer's client asked, by the peer's clock: as long as that clock is not far from ours. A
+/// silence of one hour that a node with another date asks for begins now.
+fn believable(said: Wall, ours: Wall) -> Wall {
+    if said.since(ours).max(ours.since(said)) <= CLOCKS_DIFFER { said } else { ours }
+}
+
 /// The recorded result of a change, for a client.
 pub fn answered(result: &Result<state::Done, state::Refused>) -> Reply {
     match result {
@@ -313,4 +324,23 @@ pub fn told(done: &state::Done) -> Done {
         _ => (None, serde_json::Value::Null),
     };
     Done { text: done.what.to_string(), version, facts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_clock_is_believed_while_it_is_near_ours() {
+        let ours = Wall::SANE;
+        for (said, taken) in [
+            (Wall(ours.0 - 50_000), Wall(ours.0 - 50_000)),
+            (Wall(ours.0 + 50_000), Wall(ours.0 + 50_000)),
+            (Wall(ours.0 + 70_000), ours),
+            (Wall(0), ours),
+            (Wall::LAST, ours),
+        ] {
+            assert_eq!(believable(said, ours), taken, "{said:?}");
+        }
+    }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::core::Core;
+use super::slowness::Turn;
+use crate::base::clock::Mono;
 use crate::base::id::NodeId;
+use crate::base::text;
 use crate::log;
 use crate::quorum::io::{Input, Output, Role, Write};
-use crate::quorum::message::{Command as Sealed, Entry, Snapshot};
+use crate::quorum::message::{Command as Sealed, Entry, Message, Snapshot};
 use crate::state::command::Command;
 use crate::state::snapshot;
 use crate::store;
@@ -49,8 +52,38 @@ impl Core {
 
     /// To the disk, in order; while it fails, the rest waits here.
     fn write(&mut self, seq: u64, write: Write) {
+        self.slowness.given(seq, self.clock.mono());
         self.backlog.push_back((seq, write));
         self.flush_writes();
+    }
+
+    /// A disk that does not answer is told of like one that fails; see `slowness.rs`.
+    pub(super) fn watch_disk(&mut self, now: Mono) {
+        let turn = self.slowness.look(now, self.timing().dead_after);
+        match turn {
+            None => {}
+            // That it fails says more.
+            Some(Turn::Slow | Turn::Stalled) if self.disk_fails => {}
+            Some(Turn::Slow) => {
+                log!(Warn, "store", "the disk is slow: a write has waited for a second");
+                self.picture
+                    .note("slow disk", Some("the disk is slow: a write waits for its sync".to_owned()));
+            }
+            Some(Turn::Stalled) => {
+                log!(Error, "store", "the disk does not answer: no vote and no change until it does");
+                let text = "the disk does not answer: no vote and no change until it does";
+                self.picture.note("slow disk", Some(text.to_owned()));
+                self.drive(Input::DiskFailed);
+            }
+            Some(Turn::Well { was_stalled, waited }) => {
+                log!(Info, "store", "the disk answers again", waited = text::about(waited));
+                self.picture.note("slow disk", None);
+                // Unless it fails outright, which is told and taken back on its own.
+                if was_stalled && !self.disk_fails {
+                    self.drive(Input::DiskWorks);
+                }
+            }
+        }
     }
 
     fn flush_writes(&mut self) {
@@ -71,17 +104,20 @@ impl Core {
     pub(super) fn on_store(&mut self, event: store::Event) {
         match event {
             store::Event::Persisted { upto } => {
+                self.slowness.confirmed(upto);
                 self.flush_writes();
                 self.drive(Input::Persisted { seq: upto });
             }
             store::Event::Failed { why } => {
                 log!(Error, "store", "the disk fails: no vote and no change until it works again", why = why);
                 self.picture.note("disk", Some(format!("the disk fails: {why}")));
+                self.disk_fails = true;
                 self.drive(Input::DiskFailed);
             }
             store::Event::Works => {
                 log!(Info, "store", "the disk works again");
                 self.picture.note("disk", None);
+                self.disk_fails = false;
                 self.drive(Input::DiskWorks);
                 self.flush_writes();
             }
@@ -187,16 +223,36 @@ impl Core {
 
     fn on_message(&mut self, peer: NodeId, message: PeerMessage) {
         match message {
+            PeerMessage::Quorum(message) if !is_readable(&message) => {
+                // In the log it would end this node, now and at every start.
+                let what =
+                    "sent an entry that this version cannot read (is it newer? then upgrade this node)";
+                log!(Warn, "quorum", "a peer broke the rules", peer = peer, what = what);
+                self.out.links.misbehaved(peer, what);
+            }
             PeerMessage::Quorum(message) => self.drive(Input::Received { from: peer, message }),
             PeerMessage::Reports(reports) => self.on_reports(peer, &reports),
             PeerMessage::Propose { request, body, at } => self.on_propose(peer, request, body, at),
-            PeerMessage::Answer { request, outcome } => self.on_answer(request, outcome),
-            PeerMessage::Peers { version, peers } => self.on_introduced(version, &peers),
+            PeerMessage::Answer { request, outcome } => {
+                if !self.on_mesh_told(peer, request, &outcome) {
+                    self.on_answer(request, outcome);
+                }
+            }
+            PeerMessage::Peers { version, peers } => self.on_introduced(peer, version, &peers),
             // Read by the link itself.
             PeerMessage::Hello(_) | PeerMessage::Bye(_) => {}
+            PeerMessage::Ask { request, what } if what == super::mesh::QUESTION => {
+                self.on_mesh_asked(peer, request);
+            }
             PeerMessage::Ask { request, what } => self.on_how_far(peer, request, &what),
         }
     }
+}
+
+/// Whether every command in it is one that this version can carry out.
+fn is_readable(message: &Message) -> bool {
+    let Message::Append { entries, .. } = message else { return true };
+    entries.iter().filter_map(|e| e.command.as_ref()).all(|c| read(c).is_ok())
 }
 
 fn read(sealed: &Sealed) -> Result<Command, String> {

@@ -6,7 +6,8 @@
 //! deadlines, so a core that is stuck loses mastership, as it should.
 //!
 //! Its parts: `consensus.rs` (what the quorum core puts out), `changes.rs` (clients' changes),
-//! `questions.rs` (what is answered at once), `reports.rs` (probes into verdicts), `owed.rs`
+//! `questions.rs` (what is answered at once), `mesh.rs` (who hears
+//! whom), `reports.rs` (probes into verdicts), `owed.rs`
 //! (alerts to be delivered), `picture.rs` (what readers see).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -90,6 +91,7 @@ pub struct Core {
     pub(super) tally: Tally,
     pub(super) requests: Requests,
     pub(super) doubts: Vec<super::doubts::Doubt>,
+    pub(super) rounds: Vec<super::mesh::Round>,
     /// Verdicts proposed by this master, by request.
     pub(super) proposed: BTreeMap<RequestId, Vec<CheckId>>,
     pub(super) outgoing: Outgoing,
@@ -97,13 +99,18 @@ pub struct Core {
     pub(super) picture: Picture,
     pub(super) peers: BTreeMap<NodeId, PeerKnown>,
     pub(super) backlog: VecDeque<(u64, Write)>,
+    pub(super) slowness: super::slowness::Slowness,
+    /// The store said so, and has not taken it back.
+    pub(super) disk_fails: bool,
     pub(super) inputs: VecDeque<Input>,
     pub(super) out: Outside,
     pub(super) joining: super::joining::Joining,
     /// Whom this node knew at its start; until it counts among the members.
     pub(super) floor: Option<Arc<Trust>>,
-    /// Whom a peer named as members by a config version that this node does not have yet.
-    pub(super) introduced: Option<(u64, Vec<Known>)>,
+    /// Whom each peer named as members by a config version that this node does not have yet.
+    pub(super) introduced: BTreeMap<NodeId, (u64, Vec<Known>)>,
+    /// What runs out at times.
+    pub(super) scarcity: super::scarcity::Scarcity,
     /// Bytes of commands applied since the last snapshot.
     pub(super) log_bytes: usize,
     pub(super) snapshot_bytes: usize,
@@ -161,17 +168,21 @@ impl Core {
             tally: Tally::new(now, &nobody),
             requests: Requests::default(),
             doubts: Vec::new(),
+            rounds: Vec::new(),
             proposed: BTreeMap::new(),
             outgoing: Outgoing::default(),
             owed: Owed::default(),
             picture: Picture::new(now),
             peers: BTreeMap::new(),
             backlog: VecDeque::new(),
+            slowness: super::slowness::Slowness::default(),
+            disk_fails: false,
             inputs: VecDeque::new(),
             out: start.out,
             joining: start.joining,
             floor: Some(start.known),
-            introduced: None,
+            introduced: BTreeMap::new(),
+            scarcity: super::scarcity::Scarcity::default(),
             log_bytes: 0,
             snapshot_bytes: 0,
             acting: false,
@@ -272,12 +283,14 @@ impl Core {
             self.on_stop();
         }
         self.leave_the_past();
+        self.watch_disk(now);
         self.watch_acting(now);
         self.flush_reports(now);
         self.propose_verdicts(now);
         self.propose_due();
         self.try_requests(now);
         self.settle_doubts(now);
+        self.settle_rounds(now);
         self.publish(now);
         if let Some(every) = self.out.notify.watchdog
             && now >= self.alive_at
@@ -290,6 +303,7 @@ impl Core {
     fn next_deadline(&self) -> Mono {
         let mut next = self.node.deadline();
         next = next.min(self.requests.next_deadline()).min(self.next_doubt());
+        next = next.min(self.next_round());
         next = next.min(self.outgoing.flush_at()).min(self.picture.publish_at());
         if self.acting {
             next = next.min(self.tally.next_deadline()).min(self.owed.next_deadline());
@@ -297,7 +311,7 @@ impl Core {
         if self.out.notify.watchdog.is_some() {
             next = next.min(self.alive_at);
         }
-        next = next.min(self.stop_at);
+        next = next.min(self.stop_at).min(self.slowness.look_at(self.timing().dead_after));
         // A stop looks often whether it is done.
         if self.stopping.is_some() { next.min(self.clock.mono() + Duration::from_millis(10)) } else { next }
     }

@@ -2,6 +2,7 @@
 //! to add this node. What takes long (dialling a new node, trying a destination) is done here, in
 //! the thread that asks, never in the core's.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use crate::control::server::{Caller, Desk as Counter};
 use crate::deliver::Desk;
 use crate::identity::Fingerprint;
 use crate::state::command::{Body, Change};
+use crate::sys::cred;
 use crate::transport::asker;
 use crate::transport::join::{Introduction, JoinDesk, Offer};
 use crate::transport::tls::Tls;
+use crate::view::mesh::Here;
 
 /// Callers wait for 12 s, changes are tried for 10.
 const PATIENCE: Duration = Duration::from_secs(11);
@@ -42,6 +45,10 @@ pub struct Control {
     pub secret: Secret,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// The data directory, for showing.
+    pub dir: PathBuf,
+    /// Where it listens, for showing.
+    pub listens: HostPort,
 }
 
 fn stopping() -> Reply {
@@ -68,6 +75,7 @@ impl Counter for Control {
                 Ok(()) => self.ask_core(request),
                 Err(why) => Reply::refused(why),
             },
+            Ask::Mesh => self.with_here(self.ask_core(request)),
             _ => self.ask_core(request),
         }
     }
@@ -93,6 +101,16 @@ impl Control {
             Ok(base) => Reply::Config { current, base: Some(base) },
             Err(why) => Reply::refused(why),
         }
+    }
+
+    /// Adds what is found out here, in the thread that asks: the core opens no sockets.
+    fn with_here(&self, reply: Reply) -> Reply {
+        let Reply::Mesh(mut mesh) = reply else { return reply };
+        let dir = std::fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        let dir = dir.display().to_string();
+        mesh.here =
+            Some(Here { dir, uid: cred::euid(), listens: self.listens.clone(), pings: super::mesh::pings() });
+        Reply::Mesh(mesh)
     }
 
     fn meet(&self, address: &HostPort) -> Reply {

@@ -9,6 +9,7 @@ use crate::identity::trust::TrustError;
 use crate::identity::{Known, Trust};
 use crate::log;
 use crate::quorum::io::Input;
+use crate::state::changes::MOST_PEERS;
 use crate::state::command::Command;
 use crate::state::{Effects, Settled};
 use crate::transport::PeerMessage;
@@ -60,6 +61,7 @@ impl Core {
             Ok(trust) => self.out.links.set_peers(cluster.id, Arc::new(trust)),
             Err(e) => return self.fatal(format!("the peers of the configuration: {e}")),
         }
+        self.out.prober.spare(super::scarcity::spared(cluster));
         self.out.prober.set_checks(cluster.checks.values().cloned().collect());
         self.out.desk.set_alerts(&cluster.alerts);
         self.tally.configure(now, cluster);
@@ -68,6 +70,8 @@ impl Core {
             // Not while this is the past: the files say more than it does.
             self.out.files.put(Arc::clone(cluster));
             self.peers.retain(|id, _| cluster.peers.contains_key(id));
+            let newer = |id: &NodeId, said: u64| cluster.peers.contains_key(id) && said > cluster.version;
+            self.introduced.retain(|id, said| newer(id, said.0));
         }
         self.inputs.push_back(Input::Timing(super::start::timing(&cluster.settings)));
         self.picture.config_changed();
@@ -78,8 +82,11 @@ impl Core {
     /// whom a peer named by a newer configuration, for one of those may be master by now.
     fn trust_now(&self, cluster: &Cluster) -> Result<Trust, TrustError> {
         let trust = super::start::trust_of(cluster, self.me)?;
-        let newer = self.introduced.iter().filter(|(version, _)| *version > cluster.version);
-        let known = self.floor.iter().flat_map(|floor| floor.nodes()).chain(newer.flat_map(|(_, k)| k));
+        // Who introduces others is a peer himself; when he goes, so do they.
+        let may = |who: &NodeId| self.floor.is_some() || cluster.peers.contains_key(who);
+        let newer = self.introduced.iter().filter(|(who, said)| may(who) && said.0 > cluster.version);
+        let newer = newer.flat_map(|(_, (_, members))| members);
+        let known = self.floor.iter().flat_map(|floor| floor.nodes()).chain(newer);
         Ok(known.filter(|k| k.node_id != self.me).cloned().fold(trust, super::start::also))
     }
 
@@ -93,14 +100,17 @@ impl Core {
 
     /// A peer knows of a newer configuration. Its members may speak with this node, which is how it
     /// learns that configuration; what they may do there, the log alone says.
-    pub(super) fn on_introduced(&mut self, version: u64, peers: &[Peer]) {
+    pub(super) fn on_introduced(&mut self, by: NodeId, version: u64, peers: &[Peer]) {
+        if peers.len() > MOST_PEERS {
+            return self.out.links.misbehaved(by, format!("names {} peers of its cluster", peers.len()));
+        }
         let here = self.cluster().cloned();
         let here = here.unwrap_or_else(|| Arc::new(super::start::nobody(self.joining.cluster)));
-        let heard = self.introduced.as_ref().map_or(0, |(version, _)| *version);
+        let heard = self.introduced.get(&by).map_or(0, |(version, _)| *version);
         if version <= here.version.max(heard) {
             return;
         }
-        self.introduced = Some((version, peers.iter().map(Known::from).collect()));
+        self.introduced.insert(by, (version, peers.iter().map(Known::from).collect()));
         match self.trust_now(&here) {
             Ok(trust) => self.out.links.set_peers(here.id, Arc::new(trust)),
             Err(e) => self.fatal(format!("the peers of the configuration: {e}")),

@@ -27,6 +27,7 @@ use crate::config::merge::{self, History};
 use crate::config::paths::Paths;
 use crate::config::{Cluster, trust, write, yaml};
 use crate::control::message::Reply;
+use crate::identity::Trust;
 use crate::log;
 
 /// Between two writes this many times as long as the last one took: many changes to a large
@@ -182,6 +183,7 @@ impl Files {
 
     /// Until the core is gone.
     pub fn run(mut self) {
+        self.mend_trust();
         loop {
             let pause = self.write_from.since(self.clock.mono());
             let owed = self.waiting.is_some() && !pause.is_zero();
@@ -393,7 +395,8 @@ impl Files {
         let Some(cluster) = self.waiting.take() else { return };
         let began = self.clock.mono();
         let text = write::to_yaml(&cluster);
-        if self.ours.is_some() && self.sight.knows(&text) {
+        // After a failure the file may say it without being durable.
+        if self.ours.is_some() && !self.write_failed && self.sight.knows(&text) {
             self.ours = Some(cluster);
             return;
         }
@@ -424,6 +427,26 @@ impl Files {
                 }));
                 self.waiting = Some(cluster);
             }
+        }
+    }
+
+    /// `trust.yaml` is never edited by hand: one that somebody lost or spoiled is made again at the
+    /// start. Should the log go on to other peers, it follows them as always.
+    fn mend_trust(&self) {
+        let Some(cluster) = &self.ours else { return };
+        let Ok(trusted) = super::start::trust_of(cluster, self.me) else { return };
+        let kept = match file::read_text(&self.paths.trust_yaml(), super::start::LARGEST) {
+            Ok(kept) => trust::from_yaml(&kept).ok(),
+            // Written with the first peer.
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Some(Trust::default()),
+            Err(_) => None,
+        };
+        if kept.is_some_and(|kept| kept == trusted) {
+            return;
+        }
+        match self.write_trust(cluster) {
+            Ok(()) => log!(Info, "files", "trust.yaml was missing or not that of the peers: written again"),
+            Err(why) => log!(Warn, "files", "trust.yaml cannot be written", why = why),
         }
     }
 

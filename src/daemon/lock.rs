@@ -61,8 +61,11 @@ impl DirLock {
     pub fn take(path: &Path) -> Result<DirLock, LockError> {
         let io = |source| LockError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
-        let mut file =
+        let mut written =
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+        // Held by a descriptor that only reads: one that writes would keep an operator from making
+        // the file system read-only.
+        let file = File::open(path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -72,8 +75,8 @@ impl DirLock {
             }
             Err(TryLockError::Error(e)) => return Err(io(e)),
         }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        written.set_len(0).and_then(|()| written.rewind()).map_err(io)?;
+        writeln!(written, "{}", std::process::id()).map_err(io)?;
         Ok(DirLock { _file: file })
     }
 }

@@ -31,6 +31,7 @@ mod files;
 mod gate;
 mod joining;
 mod lock;
+pub mod mesh;
 mod notify;
 mod owed;
 mod picture;
@@ -40,7 +41,9 @@ mod questions;
 mod reports;
 mod requests;
 pub mod sandbox;
+mod scarcity;
 mod sight;
+mod slowness;
 pub mod start;
 pub mod threads;
 
@@ -194,7 +197,8 @@ impl Life {
         let prober = Prober::start(ProbeConfig::system(definition, seed()?), Arc::clone(clock), reports_in)
             .map_err(|e| format!("start the probes: {e}"))?;
 
-        let core_node = Node::new(me, found.timing, found.boot, clock.mono());
+        let mut core_node = Node::new(me, found.timing, found.boot, clock.mono());
+        core_node.judge_snapshots(|data| crate::state::snapshot::from_text(data).is_ok());
         let (inlet, outlet) = Inlet::new();
         let past = inlet.past();
         let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?);
@@ -241,6 +245,8 @@ impl Life {
             tls,
             secret: node.config.secret.clone(),
             clock: Arc::clone(clock),
+            dir: paths.dir().to_owned(),
+            listens: start::listens(&node.config),
         });
         let picture: Picture = Arc::new(move || view.get());
         let control = server.stopper();

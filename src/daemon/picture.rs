@@ -178,6 +178,7 @@ impl Core {
         let now = self.clock.mono();
         self.refresh_checks(now);
         self.refresh_alerts();
+        self.watch_limits(now);
         let view = self.compose(now);
         self.out.view.set(view);
         self.picture.published = now;
@@ -368,8 +369,33 @@ impl Core {
                         has brought it up to date";
             notes.push(Note { level: NoteLevel::Warning, text: text.to_owned() });
         }
+        let void = self.node.void_voters();
+        if status.role.master.is_none() && !void.is_empty() {
+            notes.extend(stuck(status, &void).map(|text| Note { level: NoteLevel::Problem, text }));
+        }
         notes
     }
+}
+
+/// Enough peers are live, and yet too few of them count: what is waited for.
+fn stuck(status: &Status, void: &BTreeSet<NodeId>) -> Option<String> {
+    let voters = &status.membership.voters;
+    let able = voters.keys().filter(|v| status.live.contains(v) && !void.contains(v)).count();
+    let need = status.membership.need();
+    if able >= need {
+        return None;
+    }
+    let named = |all: Vec<&NodeId>| all.into_iter().map(|n| n.short()).collect::<Vec<_>>().join(", ");
+    let away: Vec<&NodeId> = voters.keys().filter(|v| !status.live.contains(v)).collect();
+    let waits = match away.as_slice() {
+        [] => "nobody else is left: see quptime-troubleshooting(7), when a majority is lost".to_owned(),
+        _ => format!("waiting for {}", named(away)),
+    };
+    Some(format!(
+        "no master can be elected: {} lost what it knew (state/) and does not count until a master has brought it up \
+         to date; {able} that count are live, {need} are needed; {waits}",
+        named(void.iter().collect())
+    ))
 }
 
 fn node_report(said: &crate::verdict::NodeSays) -> NodeReport {

@@ -26,6 +26,9 @@ pub type Trial = (Arc<Alert>, Facts);
 impl Core {
     /// A question from the control socket.
     pub(super) fn on_ask(&mut self, request: Request, reply: Sender<Reply>) {
+        if request.ask == Ask::Mesh {
+            return self.begin_mesh(reply);
+        }
         self.answer_ask(request, reply, false);
     }
 

@@ -26,6 +26,10 @@ pub const OWN_PATIENCE: Duration = Duration::from_secs(120);
 /// Changes that may wait at once. More: clients are asked to come again.
 pub const MOST: usize = 4096;
 
+/// Bytes of changes, as they are written, that peers may have waiting here at once: a few of the
+/// largest from each.
+pub const MOST_BYTES: usize = 64 * 1024 * 1024;
+
 /// Who waits for the result.
 #[derive(Debug)]
 pub enum Origin {
@@ -55,12 +59,16 @@ pub struct Waiting {
     pub sent: bool,
     /// The master said that it is done; the result is on its way here.
     pub confirmed: Option<Reply>,
+    /// Length of its written form, when a peer sent it.
+    bytes: usize,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Requests {
     waiting: BTreeMap<RequestId, Waiting>,
+    /// Of all that peers sent.
+    bytes: usize,
 }
 
 impl Requests {
@@ -75,9 +83,15 @@ impl Requests {
             Origin::Peer(_) => PEER_PATIENCE,
             Origin::Own => OWN_PATIENCE,
         };
-        let sent = self.waiting.get(&id).is_some_and(|w| w.sent);
-        let waiting =
-            Waiting { body, at, origin, deadline: now + patience, next_try: now, sent, confirmed: None };
+        let bytes = if matches!(origin, Origin::Peer(_)) { written(&body) } else { 0 };
+        let others = self.bytes - self.waiting.get(&id).map_or(0, |w| w.bytes);
+        if bytes > 0 && others.saturating_add(bytes) > MOST_BYTES {
+            return false;
+        }
+        let sent = self.take(id).is_some_and(|w| w.sent);
+        self.bytes += bytes;
+        let (deadline, confirmed) = (now + patience, None);
+        let waiting = Waiting { body, at, origin, deadline, next_try: now, sent, confirmed, bytes };
         self.waiting.insert(id, waiting);
         true
     }
@@ -101,7 +115,9 @@ impl Requests {
 
     /// Takes one out: its fate is known, or nobody waits any more.
     pub fn take(&mut self, id: RequestId) -> Option<Waiting> {
-        self.waiting.remove(&id)
+        let taken = self.waiting.remove(&id)?;
+        self.bytes -= taken.bytes;
+        Some(taken)
     }
 
     /// Which are to be tried now.
@@ -130,6 +146,11 @@ impl Requests {
     }
 }
 
+/// Length of the written form.
+fn written(body: &Body) -> usize {
+    serde_json::to_vec(body).map_or(0, |text| text.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +175,21 @@ mod tests {
         assert!(r.add(id, body(), Wall(0), Origin::Own, Mono(5)));
         assert_eq!(r.due(Mono(5)), [id]);
         assert!(r.take(id).is_some_and(|w| w.sent), "that it was sent is not forgotten");
+    }
+
+    #[test]
+    fn what_peers_have_waiting_is_bounded_in_bytes() {
+        let (mut r, peer) = (Requests::default(), NodeId::from_random(1));
+        let silence = Body::Silence { check: None, length: Span::from_secs(1), reason: "x".repeat(16 << 20) };
+        let add = |r: &mut Requests, n: u128| {
+            r.add(RequestId::from_random(n << 80), silence.clone(), Wall(0), Origin::Peer(peer), Mono(0))
+        };
+        assert!(add(&mut r, 1) && add(&mut r, 2) && add(&mut r, 3));
+        assert!(!add(&mut r, 4), "four of them are more than there may be");
+        assert!(add(&mut r, 3), "one that comes again counts once");
+        assert!(r.add(RequestId::from_random(7 << 80), body(), Wall(0), Origin::Own, Mono(0)));
+        assert!(r.take(RequestId::from_random(1 << 80)).is_some());
+        assert!(add(&mut r, 4));
     }
 
     #[test]

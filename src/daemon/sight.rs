@@ -155,19 +155,20 @@ impl Sight {
         }
         let temp = file::beside(&self.path, ".new");
         let replaced = file::write_synced(&temp, text.as_bytes(), 0o600).and_then(|()| self.put(&temp));
+        if matches!(replaced, Ok(Replaced::Done)) {
+            // From here on the file says it, whatever becomes of its durability.
+            self.dealt(text);
+        }
         // Whatever stands there now is not needed, or was put into the file's place.
-        match (fs::remove_file(&temp), replaced) {
-            (Err(e), Ok(_)) if e.kind() != io::ErrorKind::NotFound => Err(file::at("remove", &temp)(e)),
-            (_, replaced) => {
-                if matches!(replaced, Ok(Replaced::Done)) {
-                    self.dealt(text);
-                }
-                replaced
-            }
+        match (fs::remove_file(&temp), replaced?) {
+            (Err(e), _) if e.kind() != io::ErrorKind::NotFound => Err(file::at("remove", &temp)(e)),
+            (_, Replaced::Done) => file::sync_parent(&self.path).map(|()| Replaced::Done),
+            (_, Replaced::Overtaken) => Ok(Replaced::Overtaken),
         }
     }
 
-    /// Takes the file's place, and gives it back if it was not the known text that stood there.
+    /// Takes the file's place, and gives it back if it was not the known text that stood there. The
+    /// name is not durable yet.
     fn put(&self, temp: &std::path::Path) -> Result<Replaced, FileError> {
         match files::exchange(temp, &self.path) {
             Ok(()) => {}
@@ -176,7 +177,6 @@ impl Sight {
         }
         // A directory, or bytes that are no text, were certainly not ours.
         if file::read_text(temp, LARGEST).is_ok_and(|stood| self.knows(&stood)) {
-            file::sync_parent(&self.path)?;
             return Ok(Replaced::Done);
         }
         files::exchange(temp, &self.path).map_err(file::at("give way to an edit of", &self.path))?;
@@ -186,7 +186,7 @@ impl Sight {
     /// There was no file: unless one has come meanwhile.
     fn put_new(&self, temp: &std::path::Path) -> Result<Replaced, FileError> {
         match files::rename_new(temp, &self.path) {
-            Ok(()) => file::sync_parent(&self.path).map(|()| Replaced::Done),
+            Ok(()) => Ok(Replaced::Done),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Replaced::Overtaken),
             Err(_) => self.put_over(temp),
         }
@@ -199,7 +199,7 @@ impl Sight {
             return Ok(Replaced::Overtaken);
         }
         fs::rename(temp, &self.path).map_err(file::at("replace", &self.path))?;
-        file::sync_parent(&self.path).map(|()| Replaced::Done)
+        Ok(Replaced::Done)
     }
 
     fn look(&self) -> io::Result<Look> {

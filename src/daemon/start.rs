@@ -24,7 +24,7 @@ use crate::store::disk::RealDisk;
 use crate::store::{Opened, Store, StoreError};
 
 /// The largest file that is read at the start, bytes.
-const LARGEST: u64 = 64 * 1024 * 1024;
+pub(super) const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// Where an accepted offer is noted until the node has started anew as a member (`joining.rs`).
 #[must_use]

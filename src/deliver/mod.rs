@@ -188,6 +188,8 @@ struct Shared {
     term: AtomicU64,
     tests: AtomicUsize,
     workers: Mutex<usize>,
+    /// How often no thread was to be had.
+    threadless: AtomicU64,
     fewer_workers: Condvar,
 }
 
@@ -243,6 +245,7 @@ impl Desk {
             term: AtomicU64::new(0),
             tests: AtomicUsize::new(0),
             workers: Mutex::new(0),
+            threadless: AtomicU64::new(0),
             fewer_workers: Condvar::new(),
         };
         Desk { shared: Arc::new(shared), slots: Mutex::new(BTreeMap::new()) }
@@ -311,6 +314,12 @@ impl Desk {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         locked(&self.slots).values().any(|slot| locked(&slot.lane).is_busy())
+    }
+
+    /// How often no thread was to be had since the start: the messages wait in the outbox then.
+    #[must_use]
+    pub fn threadless(&self) -> u64 {
+        self.shared.threadless.load(Ordering::Relaxed)
     }
 
     /// Every destination that was offered something since the start, by id.

@@ -34,6 +34,7 @@ pub(super) fn ensure(shared: &Arc<Shared>, slot: &Arc<Slot>, lane: &mut Lane) ->
             true
         }
         Err(e) => {
+            shared.threadless.fetch_add(1, Ordering::Relaxed);
             log!(Error, "deliver", "cannot start a thread", alert = lane.name(), why = e);
             false
         }

@@ -32,8 +32,6 @@ use super::tls::Tls;
 use super::workers::Workers;
 use super::{ProbeConfig, Shared, lock};
 
-/// Descriptors that probes leave to the rest of the program: links, files, clients.
-const RESERVED: u64 = 64;
 /// How often probes without a descriptor are tried again, and unsent reports offered again.
 const RETRY: Duration = Duration::from_millis(20);
 /// Read at once from a connection.
@@ -191,13 +189,13 @@ impl Engine {
 
     /// Takes new checks; false when it is time to end.
     fn take_orders(&mut self) -> bool {
-        let (wanted, stop) = {
+        let (wanted, spared, stop) = {
             let mut shared = lock(&self.shared);
-            (shared.wanted.take(), shared.stop)
+            (shared.wanted.take(), shared.spared, shared.stop)
         };
         if let Some(checks) = wanted {
             let limit = descriptor_limit();
-            let left = limit.saturating_sub(RESERVED.min(limit / 2));
+            let left = limit.saturating_sub(spared.min(limit / 2));
             self.budget = usize::try_from(left).unwrap_or(usize::MAX);
             let with = checks.into_iter().map(|c| (Arc::clone(&c), (self.of)(&c))).collect();
             for id in self.schedule.reconcile(self.now, with) {
@@ -422,6 +420,8 @@ impl Engine {
         shared.stats.skipped = self.schedule.skipped();
         shared.stats.sockets = self.open.get();
         shared.stats.starved = self.starved;
+        shared.stats.budget = self.budget;
+        shared.stats.threadless = self.workers.refused();
     }
 }
 

@@ -53,6 +53,9 @@ pub use tls::Roots;
 
 use lateness::Lateness;
 
+/// Descriptors that probes leave alone unless told otherwise.
+const SPARED: u64 = 64;
+
 /// What probes depend on.
 #[derive(Clone, Debug)]
 pub struct ProbeConfig {
@@ -106,6 +109,10 @@ pub struct ProbeStats {
     pub sockets: usize,
     /// How often a probe found no descriptor since the start.
     pub starved: u64,
+    /// So many sockets probes may have open: what is left of the limit of descriptors.
+    pub budget: usize,
+    /// How often no thread was to be had since the start, so that probes waited for arithmetic.
+    pub threadless: u64,
 }
 
 /// What the engine and its owner tell each other.
@@ -113,6 +120,8 @@ pub struct ProbeStats {
 pub(crate) struct Shared {
     /// New checks that the engine has not taken yet.
     pub wanted: Option<Vec<Arc<Check>>>,
+    /// Descriptors that probes leave to the rest of the program.
+    pub spared: u64,
     /// The engine is to end.
     pub stop: bool,
     /// Counters, lateness left out.
@@ -158,6 +167,7 @@ impl Prober {
         let waker = Waker::new()?;
         let shared = Arc::new(Mutex::new(Shared {
             wanted: None,
+            spared: SPARED,
             stop: false,
             stats: ProbeStats::default(),
             lateness: Lateness::new(clock.mono()),
@@ -165,6 +175,12 @@ impl Prober {
         let engine =
             engine::Engine::new(config, Arc::clone(&clock), reports, Arc::clone(&shared), waker.clone())?;
         Ok((Prober { shared, waker, clock, thread: None }, engine))
+    }
+
+    /// Probes leave so many descriptors to the rest of the program, or half of what there are; from
+    /// the next [`Prober::set_checks`] on.
+    pub fn spare(&self, descriptors: u64) {
+        lock(&self.shared).spared = descriptors;
     }
 
     /// Makes these the checks. Unchanged ones keep their phase and their running probe.

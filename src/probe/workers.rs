@@ -52,6 +52,9 @@ pub struct Workers {
     idle: Arc<AtomicUsize>,
     alive: Arc<AtomicUsize>,
     most: usize,
+    /// Of each thread, bytes.
+    stack: usize,
+    refused: u64,
     waker: Waker,
     threads: Vec<JoinHandle<()>>,
 }
@@ -68,6 +71,8 @@ impl Workers {
             idle: Arc::default(),
             alive: Arc::default(),
             most,
+            stack: STACK,
+            refused: 0,
             waker,
             threads: Vec::new(),
         }
@@ -77,6 +82,12 @@ impl Workers {
     #[must_use]
     pub fn alive(&self) -> usize {
         self.alive.load(Ordering::SeqCst)
+    }
+
+    /// How often no thread was to be had.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Has something computed for the probe of that key.
@@ -128,13 +139,14 @@ impl Workers {
                 alive.fetch_add(1, Ordering::SeqCst);
             }
         };
-        match thread::Builder::new().name("probe-tls".to_owned()).stack_size(STACK).spawn(run) {
+        match thread::Builder::new().name("probe-tls".to_owned()).stack_size(self.stack).spawn(run) {
             Ok(handle) => {
                 self.threads.push(handle);
                 true
             }
             Err(_) => {
                 self.alive.fetch_sub(1, Ordering::SeqCst);
+                self.refused += 1;
                 false
             }
         }
@@ -163,5 +175,28 @@ fn compute(tls: &Tls, work: Work) -> Computed {
             Ok(_) => Ok(connection),
             Err(e) => Err((tls::failure(&e), Some(connection))),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Roots;
+
+    #[test]
+    fn without_threads_the_work_is_done_all_the_same_and_that_is_counted() {
+        let tls = Arc::new(Tls::new(Roots::Given(Arc::new(rustls::RootCertStore::empty()))));
+        let mut workers = Workers::new(tls, Waker::new().unwrap());
+        // No system has this much memory for a stack.
+        workers.stack = 1 << 60;
+        for key in 0..3 {
+            workers.submit(key, Work::Begin(ServerName::try_from("a.example").unwrap()));
+        }
+        assert_eq!((0..3).map(|_| workers.take().unwrap().0).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!((workers.refused(), workers.alive()), (3, 0));
+        workers.stack = STACK;
+        workers.submit(3, Work::Begin(ServerName::try_from("a.example").unwrap()));
+        assert_eq!(workers.refused(), 3);
+        workers.stop();
     }
 }

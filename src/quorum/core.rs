@@ -51,6 +51,8 @@ pub struct Core {
     /// A master of this term was known.
     pub knew_master: bool,
     pub lesions: Lesions,
+    /// Whether the state machine can go on from a snapshot's data.
+    pub readable: fn(&str) -> bool,
     pub out: Vec<Output>,
     seq: u64,
     persisted: u64,
@@ -85,6 +87,7 @@ impl Core {
             next_beat: now,
             disk_works: true,
             lesions: Lesions::default(),
+            readable: |_| true,
             out: Vec::new(),
             seq: 0,
             persisted: 0,

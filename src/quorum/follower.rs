@@ -153,6 +153,9 @@ impl Follower {
             return self.answer(core, from, Outcome::Piece { end: piece.end, have });
         }
         let data = self.incoming.take().map(|i| i.data).unwrap_or_default();
+        if !(core.readable)(&data) {
+            return core.misbehaved(from, "sends a snapshot that this version cannot read");
+        }
         core.install(Snapshot { end: piece.end, membership: piece.membership, data: data.into() });
         self.matched = piece.end.index;
         self.acked = 0;

@@ -230,6 +230,8 @@ const MOST: u64 = 1 << 62;
 /// No two members are as many elections apart: a term takes a majority that was asked before, so it
 /// would have been an election each heartbeat for half a year.
 const MOST_TERMS: Term = 1 << 24;
+/// More members no cluster has.
+const CROWD: usize = 1024;
 
 impl Message {
     /// Why no member can mean this, seen from one that is in `term`; `None` when one can. A number
@@ -241,7 +243,25 @@ impl Message {
         if highest > term.saturating_add(MOST_TERMS).min(MOST) {
             return Some("speaks of a term that no election came to");
         }
-        (count > MOST).then_some("counts further than any log goes")
+        if count > MOST {
+            return Some("counts further than any log goes");
+        }
+        (self.crowd() > CROWD).then_some("names more peers than a cluster has")
+    }
+
+    /// The most nodes that one of its parts names.
+    fn crowd(&self) -> usize {
+        match self {
+            Message::Beat { hears, blank, .. } => {
+                hears.len().max(blank.as_ref().map_or(0, |b| b.members.len()))
+            }
+            Message::Piece { membership, .. } => membership.members().count(),
+            Message::Append { entries, .. } => {
+                let members = entries.iter().filter_map(|e| e.membership.as_ref());
+                members.map(|m| m.members().count()).max().unwrap_or(0)
+            }
+            _ => 0,
+        }
     }
 
     /// The highest of its terms, and the highest of its other numbers.
@@ -318,5 +338,57 @@ impl Outcome {
             Outcome::Empty => LogEnd::default(),
             Outcome::Piece { end, have } => LogEnd { index: end.index.max(have), ..end },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_no_cluster_reaches_are_named_in_every_message() {
+        let (far, life, end) = (u64::MAX, Incarnation(1), LogEnd::default());
+        let (hears, blank, membership) = (BTreeSet::new(), None, Membership::default());
+        let (index, term) = (LogEnd { term: 1, index: far }, LogEnd { term: far, index: 1 });
+        let appended = |outcome| Message::Appended { term: 1, round: 1, life, hold_ms: 1, outcome };
+        let append =
+            |before, commit| Message::Append { term: 1, round: 1, before, entries: Vec::new(), commit };
+        let piece = |end, offset, total| {
+            let (membership, data) = (membership.clone(), String::new());
+            Message::Piece { term: 1, round: 1, end, membership, offset, total, data }
+        };
+        for message in [
+            Message::Beat { term: far, master: None, life, hears: hears.clone(), end, blank: blank.clone() },
+            Message::Beat { term: 1, master: None, life, hears, end: index, blank },
+            Message::PreVote { term: far, end },
+            Message::PreVoted { asked: far, term: 1, granted: true, life, free: true },
+            Message::Vote { term: 1, end: term, transfer: true },
+            Message::Voted { term: far, granted: true, life, free: true },
+            Message::TakeOver { term: far },
+            Message::Refound { term: far, version: 1 },
+            Message::Refounded { term: far, life },
+            append(index, 1),
+            append(end, far),
+            piece(index, 0, 1),
+            piece(end, far, 1),
+            piece(end, 0, far),
+            appended(Outcome::Matched { matched: far }),
+            appended(Outcome::Gap { before: 1, hint: far }),
+            appended(Outcome::Piece { end: term, have: 1 }),
+        ] {
+            assert!(message.impossible(1).is_some(), "{message:?}");
+        }
+        assert_eq!(appended(Outcome::Empty).impossible(1), None);
+    }
+
+    #[test]
+    fn a_crowd_of_peers_is_named() {
+        let beat = |count: u128| {
+            let hears = (0..count).map(|n| NodeId::from_random(n << 90)).collect();
+            let (master, life, end, blank) = (None, Incarnation(1), LogEnd::default(), None);
+            Message::Beat { term: 1, master, life, hears, end, blank }
+        };
+        assert_eq!(beat(99).impossible(1), None);
+        assert!(beat(2000).impossible(1).is_some_and(|why| why.contains("peers")));
     }
 }

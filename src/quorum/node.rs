@@ -12,7 +12,7 @@ use super::io::{Boot, Input, Output, Proposal, Refusal, Role, Status, Timing, Vo
 use super::lesion::{Lesions, Rule};
 use super::log::Log;
 use super::master::{Master, Then};
-use super::message::{Index, LogEnd, Message, Snapshot, Term};
+use super::message::{Incarnation, Index, LogEnd, Message, Snapshot, Term};
 use super::refound::Refound;
 
 /// What the node is just now.
@@ -79,6 +79,12 @@ impl Node {
         std::mem::take(&mut self.core.out)
     }
 
+    /// How to tell whether a peer's snapshot is one that the state machine can go on from; without
+    /// this, every one is taken to be.
+    pub fn judge_snapshots(&mut self, readable: fn(&str) -> bool) {
+        self.core.readable = readable;
+    }
+
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Mono {
@@ -138,6 +144,26 @@ impl Node {
     pub fn heard_by(&self, peer: NodeId) -> Option<&BTreeSet<NodeId>> {
         let core = &self.core;
         core.liveness.contact(peer).filter(|_| core.is_live(peer)).map(|c| &c.hears)
+    }
+
+    /// When something last came from `peer`.
+    #[must_use]
+    pub fn heard_at(&self, peer: NodeId) -> Option<Mono> {
+        self.core.liveness.contact(peer).map(|c| c.heard)
+    }
+
+    /// Voters that are live with another life of `state/` than the one that was counted in: heard,
+    /// and of no use in an election.
+    #[must_use]
+    pub fn void_voters(&self) -> BTreeSet<NodeId> {
+        let core = &self.core;
+        let Some(members) = core.membership() else { return BTreeSet::new() };
+        let other_life = |v: &NodeId, life: &Incarnation| {
+            *v != core.me
+                && core.is_live(*v)
+                && core.liveness.contact(*v).and_then(|c| c.life).is_some_and(|now| now != *life)
+        };
+        members.voters.iter().filter(|(v, life)| other_life(v, life)).map(|(v, _)| *v).collect()
     }
 
     /// Whom this node speaks to.

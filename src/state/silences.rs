@@ -102,7 +102,7 @@ impl State {
     ) -> Result<What, Refused> {
         let name = self.may_silence(check)?;
         let id = SilenceId(now.index);
-        let until = Wall(now.at.0.saturating_add(length.millis()));
+        let until = Wall(now.at.0.saturating_add(length.millis())).min(Wall::LAST);
         let reason = shorten(reason, LONGEST_REASON);
         let silence = Silence { id, check, from: now.at, until, reason, by: now.by };
         Arc::make_mut(&mut self.silences).open.insert(id, silence);

@@ -1,8 +1,9 @@
-//! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, poll, ICMP sockets.
+//! Layer 0: the only `unsafe` of the program: signals, peer credentials, limits, disk space, poll, ICMP sockets.
 #![allow(unsafe_code)]
 
 pub mod child;
 pub mod cred;
+pub mod disk;
 pub mod errno;
 pub mod files;
 pub mod icmp;

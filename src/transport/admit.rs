@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use crate::base::clock::Mono;
 
-/// Connections of the world that have not proved a known key.
+/// Connections of the world that have not proved a known key, at most.
 pub const PLACES: usize = 64;
+/// Where a process may have few descriptors, one in so many is for the world.
+const SHARE: u64 = 8;
 /// Of these, from one source.
 pub const PER_SOURCE: usize = 4;
 /// A connection that has said something reasonable is not pushed out while younger than this.
@@ -79,6 +81,12 @@ pub enum Progress {
     Asking,
     /// In the handshake.
     Shaking,
+}
+
+/// How many places for the world there are when this process may have so many descriptors.
+#[must_use]
+pub fn places_for(descriptors: u64) -> usize {
+    usize::try_from(descriptors / SHARE).unwrap_or(PLACES).clamp(PER_SOURCE, PLACES)
 }
 
 /// A number for a stranger, never given twice.
@@ -159,10 +167,12 @@ struct Record {
 }
 
 /// The places, the rations and what is remembered.
-/// * At most [`PLACES`] strangers of the world, at most [`PER_SOURCE`] of one source.
+/// * At most `room` strangers of the world, at most [`PER_SOURCE`] of one source.
 /// * At most [`PER_SOURCE`] for each peer, at the addresses of peers.
 /// * At most `REMEMBERED` sources are remembered.
 pub struct Gate {
+    /// For the world; [`PLACES`] unless descriptors are few.
+    room: usize,
     next: StrangerId,
     places: BTreeMap<StrangerId, Place>,
     /// Addresses of peers, with how many peers are there.
@@ -173,10 +183,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Empty.
+    /// Empty, with so many places for the world.
     #[must_use]
-    pub fn new(now: Mono) -> Gate {
+    pub fn new(now: Mono, room: usize) -> Gate {
         Gate {
+            room,
             next: 1,
             places: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -207,7 +218,7 @@ impl Gate {
         let here = self.places.values().filter(|p| p.source == source).count();
         let victim = if here >= own {
             self.weakest(now, |p| p.source == source)
-        } else if known.is_none() && self.places.values().filter(|p| !p.known).count() >= PLACES {
+        } else if known.is_none() && self.places.values().filter(|p| !p.known).count() >= self.room {
             let crowd = self.crowd();
             // Whoever holds as much as the greediest asks for no more.
             (here < crowd).then(|| self.weakest(now, |p| !p.known && self.held(p.source) == crowd)).flatten()

@@ -5,10 +5,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::link::{
-    ADDRESSES, CONNECT_LIMIT, Dial, HANDSHAKE_LIMIT, HELLO_LIMIT, Link, PAUSE, STALL_LIMIT, Side, Why,
+    ADDRESSES, CONNECT_LIMIT, Dial, HANDSHAKE_LIMIT, HELLO_LIMIT, Link, PAUSE, STALL_LIMIT, Side, Told, Why,
     connect, in_words, tune,
 };
 use super::links::Order;
@@ -22,9 +21,6 @@ use crate::base::text;
 use crate::base::units::{Host, HostPort};
 use crate::identity::Fingerprint;
 use crate::log;
-
-/// Trouble with a peer is logged when it changes, and not more often than this.
-const LOG_PAUSE: Duration = Duration::from_secs(60);
 
 impl Runner {
     /// Starts what is due and ends what has taken too long.
@@ -139,10 +135,10 @@ impl Runner {
     pub(super) fn trouble(&mut self, node: NodeId, why: &Why, now: Mono) {
         let Some(link) = self.links.get_mut(&node) else { return };
         let text = why.to_string();
-        let news = link.stats.trouble.as_ref() != Some(&text)
-            && link.logged_at.is_none_or(|at| now.since(at) >= LOG_PAUSE);
-        if news {
-            link.logged_at = Some(now);
+        let told = link.told(why, &text, now);
+        if told == Told::Quietly {
+            log!(Debug, "links", "peer does not know this node yet", peer = node, why = text);
+        } else if told == Told::Aloud {
             let at = &link.target.address;
             if link.up {
                 log!(

@@ -44,6 +44,11 @@ pub(super) const PENALTY: Duration = Duration::from_secs(5);
 const ADDRESSES_FRESH: Duration = Duration::from_secs(5);
 /// How long the resolver is waited for while older addresses are known.
 pub(super) const RESOLVER_PATIENCE: Duration = Duration::from_secs(1);
+/// While a node is being added, those who have not heard of it yet send it away; it is no trouble
+/// for so long after this node learned of the peer.
+const INTRODUCTION: Duration = Duration::from_secs(10);
+/// Trouble with a peer is logged when it changes, and not more often than this.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
 /// So many addresses of a name are tried.
 pub(super) const ADDRESSES: usize = 8;
 
@@ -165,6 +170,17 @@ pub(super) enum Dial {
     Shaking { wire: Box<Wire>, shown: Arc<Shown>, to: SocketAddr, since: Mono },
 }
 
+/// How trouble is told to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It was.
+    No,
+    /// It will pass.
+    Quietly,
+    /// It is news.
+    Aloud,
+}
+
 /// Everything about one peer.
 pub(super) struct Link {
     pub(super) target: Target,
@@ -185,6 +201,10 @@ pub(super) struct Link {
     tried: usize,
     /// Where its last accepted connection came from.
     pub(super) came_from: Option<Source>,
+    /// When this node learned of the peer.
+    made: Mono,
+    /// The last trouble was one that passes by itself, and was not told.
+    early: bool,
     /// When trouble was last logged.
     pub(super) logged_at: Option<Mono>,
     pub(super) stats: PeerStats,
@@ -208,6 +228,8 @@ impl Link {
             turn: 0,
             tried: 0,
             came_from: None,
+            made: now,
+            early: false,
             logged_at: None,
             stats,
             dirty: true,
@@ -325,6 +347,21 @@ impl Link {
         self.tried = 0;
     }
 
+    /// How this trouble is told; `text` is what it says.
+    pub(super) fn told(&mut self, why: &Why, text: &str, now: Mono) -> Told {
+        let early = matches!(why, Why::Said(Bye::Untrusted)) && now.since(self.made) < INTRODUCTION;
+        let was_early = std::mem::replace(&mut self.early, early);
+        if early {
+            return Told::Quietly;
+        }
+        let other = was_early || self.stats.trouble.as_deref() != Some(text);
+        let news = other && self.logged_at.is_none_or(|at| now.since(at) >= LOG_PAUSE);
+        if news {
+            self.logged_at = Some(now);
+        }
+        if news { Told::Aloud } else { Told::No }
+    }
+
     /// Where the peer may come from, for its reserved places.
     pub(super) fn sources(&self) -> impl Iterator<Item = Source> + '_ {
         let mut all: Vec<Source> = self.addresses.iter().map(|a| Source::from(a.ip())).collect();
@@ -382,5 +419,37 @@ pub(super) fn in_words(e: &io::Error) -> String {
         io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
         _ => text::harmless(&text::shorten(&e.to_string(), 200)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::NodeId;
+
+    #[test]
+    fn a_node_that_is_not_known_yet_is_told_aloud_only_when_that_does_not_pass() {
+        let at = |seconds: u64| Mono(1_000_000_000_000) + Duration::from_secs(seconds);
+        let target = Target {
+            node: NodeId::from_random(1),
+            address: "127.0.0.1:9901".parse().unwrap(),
+            key: Fingerprint([1; 32]),
+        };
+        let mut link = Link::new(target, at(0));
+        let mut tell = |why: Why, now| {
+            let text = why.to_string();
+            let told = link.told(&why, &text, now);
+            link.stats.trouble = Some(text);
+            told
+        };
+        let unknown = || Why::Said(Bye::Untrusted);
+        assert_eq!(tell(unknown(), at(0)), Told::Quietly);
+        assert_eq!(tell(unknown(), at(9)), Told::Quietly);
+        // It stays so: the same words are news now, once.
+        assert_eq!(tell(unknown(), at(10)), Told::Aloud);
+        assert_eq!(tell(unknown(), at(11)), Told::No);
+        // Anything else is told at once, and not more often than once a minute.
+        assert_eq!(tell(Why::Closed, at(30)), Told::No);
+        assert_eq!(tell(Why::Stalled, at(80)), Told::Aloud);
     }
 }

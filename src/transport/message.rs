@@ -17,9 +17,25 @@ use crate::quorum::message::Message;
 use crate::state::command::Body;
 use crate::verdict::Report;
 
-/// Only the core's messages (entries, pieces of a snapshot) may be larger than this, bytes: a
-/// megabyte of nested JSON unfolds to some tens in memory, sixteen would be hundreds.
+/// Only the core's messages (entries, pieces of a snapshot) may be larger than this, bytes.
 pub const LARGEST_OTHER: usize = 8 * 1024 * 1024;
+/// Questions, answers, greetings and whatever is no message at all: a megabyte of nested JSON
+/// unfolds to some tens in memory, so free JSON gets little.
+pub const LARGEST_SMALL: usize = 64 * 1024;
+
+/// How messages begin that may be large, and how large; every other is small.
+const MAY_BE_LARGE: [(&[u8], usize); 4] = [
+    (b"{\"quorum\":", frame::LARGEST),
+    (b"{\"reports\":", LARGEST_OTHER),
+    (b"{\"propose\":", LARGEST_OTHER),
+    (b"{\"peers\":", LARGEST_OTHER),
+];
+
+/// The bound of a message that begins like this.
+fn bound_of(bytes: &[u8]) -> usize {
+    let kind = MAY_BE_LARGE.iter().find(|(beginning, _)| bytes.starts_with(beginning));
+    kind.map_or(LARGEST_SMALL, |(_, bound)| *bound)
+}
 
 /// One message between peers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,6 +176,8 @@ pub enum Misbehaviour {
     Large {
         /// Bytes.
         bytes: usize,
+        /// The bound of its kind, bytes.
+        bound: usize,
     },
     /// Not JSON, or no message that this version knows.
     NotAMessage(String),
@@ -179,8 +197,8 @@ impl fmt::Display for Misbehaviour {
             Misbehaviour::Length { announced, bound } => {
                 write!(f, "announced a message of {announced} bytes (1 to {bound} are allowed)")
             }
-            Misbehaviour::Large { bytes } => {
-                write!(f, "sent a message of {bytes} bytes (only the core's may be over {LARGEST_OTHER})")
+            Misbehaviour::Large { bytes, bound } => {
+                write!(f, "sent a message of {bytes} bytes (one of its kind has {bound} at most)")
             }
             Misbehaviour::NotAMessage(why) => write!(f, "sent something that is no message: {why}"),
             Misbehaviour::NoHello => f.write_str("did not say hello first"),
@@ -191,16 +209,14 @@ impl fmt::Display for Misbehaviour {
     }
 }
 
-/// What the JSON of the core's messages begins with.
-const OF_THE_CORE: &[u8] = b"{\"quorum\":";
-
 /// Reads a message. Nesting is bounded by the parser (128 levels), size by the frame.
 ///
 /// # Errors
 /// [`Misbehaviour`]: peers of one cluster only send what the other understands.
 pub fn decode(bytes: &[u8]) -> Result<PeerMessage, Misbehaviour> {
-    if bytes.len() > LARGEST_OTHER && !bytes.starts_with(OF_THE_CORE) {
-        return Err(Misbehaviour::Large { bytes: bytes.len() });
+    let bound = bound_of(bytes);
+    if bytes.len() > bound {
+        return Err(Misbehaviour::Large { bytes: bytes.len(), bound });
     }
     let message = serde_json::from_slice(bytes)
         .map_err(|e| Misbehaviour::NotAMessage(text::harmless(&text::shorten(&e.to_string(), 200))))?;
@@ -218,7 +234,7 @@ pub fn decode(bytes: &[u8]) -> Result<PeerMessage, Misbehaviour> {
 /// A sentence, when it is larger than the other side would take: a fault of this node.
 pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, String> {
     let bytes = serde_json::to_vec(message).map_err(|e| e.to_string())?;
-    let bound = if matches!(message, PeerMessage::Quorum(_)) { frame::LARGEST } else { LARGEST_OTHER };
+    let bound = bound_of(&bytes);
     if bytes.len() > bound {
         return Err(format!("{} bytes are more than the {bound} that the other side takes", bytes.len()));
     }
@@ -255,7 +271,12 @@ mod tests {
             assert_eq!(decode(&encode(&message).unwrap()), Ok(message));
         }
         let core = encode(&PeerMessage::Quorum(Message::TakeOver { term: 3 })).unwrap();
-        assert!(core.starts_with(OF_THE_CORE));
+        assert_eq!(bound_of(&core), frame::LARGEST);
+        for message in
+            [PeerMessage::Reports(Vec::new()), PeerMessage::Peers { version: 3, peers: Vec::new() }]
+        {
+            assert_eq!(bound_of(&encode(&message).unwrap()), LARGEST_OTHER);
+        }
     }
 
     #[test]
@@ -283,8 +304,13 @@ mod tests {
         odd.version = "9\u{1b}[31m".into();
         let odd = serde_json::to_vec(&PeerMessage::Hello(odd)).unwrap();
         assert!(matches!(decode(&odd), Err(Misbehaviour::NotAMessage(_))));
-        let large = format!(r#"{{"reports":[{}]}}"#, " ".repeat(LARGEST_OTHER));
-        assert!(matches!(decode(large.as_bytes()), Err(Misbehaviour::Large { .. })));
+        let large = |kind, bytes| format!(r#"{{"{kind}":[{}]}}"#, " ".repeat(bytes));
+        for (kind, bytes) in
+            [("reports", LARGEST_OTHER), ("ask", LARGEST_SMALL), ("unheard_of", LARGEST_SMALL)]
+        {
+            let got = decode(large(kind, bytes).as_bytes());
+            assert!(matches!(got, Err(Misbehaviour::Large { .. })), "{kind}: {got:?}");
+        }
     }
 
     #[test]

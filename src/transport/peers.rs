@@ -89,7 +89,7 @@ impl Runner {
             _ if !greeted => self.misbehaved(node, Misbehaviour::NoHello, now),
             message => {
                 link.stats.received += 1;
-                self.tell(Event::Message { peer: node, message: Box::new(message) });
+                self.tell_of(Event::Message { peer: node, message: Box::new(message) }, body.len());
             }
         }
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 
-use super::admit::{Gate, StrangerId};
+use super::admit::{self, Gate, StrangerId};
 use super::link::{Dial, Link, Side};
 use super::links::{Event, Order, Setup, Shared, Target};
 use super::listen::{Stage, Stranger};
@@ -30,6 +30,7 @@ use crate::base::id::{ClusterId, NodeId};
 use crate::base::rng::Rng;
 use crate::identity::Trust;
 use crate::log;
+use crate::sys::poll::descriptor_limit;
 use crate::sys::wait::Poll;
 
 /// How long a closed connection may take to deliver the last word.
@@ -38,6 +39,9 @@ pub(super) const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 const LEAVING: usize = 32;
 /// How soon a full channel of events is tried again.
 const RETRY: Duration = Duration::from_millis(5);
+/// Bytes of messages that may wait for the daemon: more than it is ever behind by, and a bound on
+/// what peers together can make this node hold beside what they are in the middle of sending.
+const CARRIED: usize = 32 * 1024 * 1024;
 /// The longest sleep: nothing depends on it.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -106,9 +110,11 @@ pub(super) struct Runner {
     ear: UnixStream,
     pub(super) shared: Arc<Shared>,
     events: Sender<Event>,
-    /// Events that the full channel has not taken. Nothing is read from peers while there are any,
-    /// so there are never more than one turn brings.
-    backlog: VecDeque<Event>,
+    /// Events that the full channel has not taken, with the bytes that they arrived as. Nothing is
+    /// read from peers while there are any, so there are never more than one turn brings.
+    backlog: VecDeque<(Event, usize)>,
+    /// The bytes of the events that the channel holds, oldest first, and their sum.
+    carried: (VecDeque<usize>, usize),
     pub(super) cluster: ClusterId,
     pub(super) trust: Arc<Trust>,
     pub(super) links: BTreeMap<NodeId, Link>,
@@ -146,11 +152,12 @@ impl Runner {
             shared,
             events,
             backlog: VecDeque::new(),
+            carried: (VecDeque::new(), 0),
             cluster,
             trust: Arc::default(),
             links: BTreeMap::new(),
             strangers: BTreeMap::new(),
-            gate: Gate::new(now),
+            gate: Gate::new(now, admit::places_for(descriptor_limit())),
             gate_stats: GateStats::default(),
             leaving: VecDeque::new(),
             considering: None,
@@ -242,36 +249,42 @@ impl Runner {
 
     /// Tells the daemon, in order.
     pub(super) fn tell(&mut self, event: Event) {
-        if !self.backlog.is_empty() {
-            self.backlog.push_back(event);
-            return;
-        }
-        match self.events.try_send(event) {
-            Ok(()) => {}
-            Err(TrySendError::Full(event)) => self.backlog.push_back(event),
-            Err(TrySendError::Disconnected(_)) => self.deaf = true,
-        }
+        self.tell_of(event, 0);
+    }
+
+    /// Tells the daemon of something that arrived as so many bytes.
+    pub(super) fn tell_of(&mut self, event: Event, bytes: usize) {
+        self.backlog.push_back((event, bytes));
+        self.retry_backlog();
     }
 
     fn retry_backlog(&mut self) {
-        while let Some(event) = self.backlog.pop_front() {
+        while let Some((event, bytes)) = self.backlog.pop_front() {
             match self.events.try_send(event) {
-                Ok(()) => {}
+                Ok(()) => {
+                    self.carried.0.push_back(bytes);
+                    self.carried.1 += bytes;
+                }
                 Err(TrySendError::Full(event)) => {
-                    self.backlog.push_front(event);
-                    return;
+                    self.backlog.push_front((event, bytes));
+                    break;
                 }
                 Err(TrySendError::Disconnected(_)) => {
                     self.deaf = true;
-                    return;
+                    break;
                 }
             }
         }
+        // What the daemon has taken is not ours any more.
+        while self.carried.0.len() > self.events.len() {
+            self.carried.1 -= self.carried.0.pop_front().unwrap_or(0);
+        }
     }
 
-    /// Whether the daemon keeps up: if not, no new connections either.
+    /// Whether the daemon keeps up: if not, nothing is read from peers and no connection is made.
+    /// The channel is bounded in events, and here in bytes.
     pub(super) fn is_behind(&self) -> bool {
-        !self.backlog.is_empty()
+        !self.backlog.is_empty() || self.carried.1 > CARRIED
     }
 
     /// Closes a connection with a last word.
@@ -323,7 +336,7 @@ impl Runner {
         let mut watched = vec![(self.poll.add(self.ear.as_fd(), true, false), Token::Ear)];
         let listens = self.listen_again.is_none() && !self.is_behind();
         watched.push((self.poll.add(self.listener.as_fd(), listens, false), Token::Listener));
-        let hear = self.backlog.is_empty();
+        let hear = !self.is_behind();
         for (node, link) in &self.links {
             for (side, conn) in link.conns() {
                 let slot = self.poll.add(conn.wire.fd(), hear, conn.wire.wants_write());

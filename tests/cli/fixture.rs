@@ -148,6 +148,7 @@ pub mod answers {
     pub fn usual(ask: &Ask) -> Reply {
         match ask {
             Ask::NodeProbe { .. } => Reply::Met { node: picture::node(3), fingerprint: picture::key(3) },
+            Ask::Mesh => Reply::Mesh(Box::new(picture::mesh())),
             Ask::TrustList => Reply::Trust(picture::trust()),
             Ask::IncidentList { .. } => Reply::Incidents(picture::incidents()),
             Ask::IncidentShow { id } => {
@@ -178,6 +179,7 @@ pub mod picture {
     use quptime::config::Settings;
     use quptime::identity::Fingerprint;
     use quptime::verdict::Verdict;
+    use quptime::view::mesh::{Claim, Contact, Here, Mesh, MeshRow, PingRight, Pings, Strangers};
     use quptime::view::{
         AlertView, CheckView, IncidentSeen, IncidentView, NodeReport, Note, NoteLevel, PeerView, ProbeStats,
         Quorum, SilenceView, TrustView, View,
@@ -336,6 +338,53 @@ pub mod picture {
         }
     }
 
+    /// The third of three does not answer; before, it spoke nonsense to the second.
+    pub fn mesh() -> Mesh {
+        let contact = |by: u8, of: u8| Contact {
+            node_id: node(u128::from(of)),
+            live: of != 3,
+            heard_ms: if (by, of) == (1, 3) { Some(3_600_000) } else { (of != 3).then_some(320) },
+            address: three().peers[usize::from(of) - 1].advertise.clone(),
+            dialled: of != 3,
+            accepted: of != 3,
+            trouble: (of == 3).then(|| "connect 192.0.2.3:9901: connection refused".to_owned()),
+            dropped: 0,
+            nonsense: if (by, of) == (2, 3) { 2 } else { 0 },
+            last_nonsense: ((by, of) == (2, 3)).then(|| "said hello twice".to_owned()),
+            last_nonsense_at: ((by, of) == (2, 3)).then(|| ago(7200)),
+        };
+        let row = |n: u8| MeshRow {
+            node_id: node(u128::from(n)),
+            advertise: three().peers[usize::from(n) - 1].advertise.clone(),
+            me: n == 1,
+            says: (n != 3).then(|| Claim {
+                version: "0.1.0".to_owned(),
+                uptime_ms: 86_400_000,
+                clock_ms: NOW.0,
+                master: Some(node(1)),
+                config_version: 4,
+                applied: 12,
+                committed: (n == 1).then_some(12),
+                peers: (1..=3).filter(|m| *m != n).map(|m| contact(n, m)).collect(),
+            }),
+            silent: (n == 3).then(|| "no connection".to_owned()),
+            clock_offset_ms: [Some(0), Some(-6200), None][usize::from(n) - 1],
+            round_trip_ms: (n == 2).then_some(18),
+        };
+        let here = Here {
+            dir: "/etc/quptime".to_owned(),
+            uid: 990,
+            listens: "0.0.0.0:9901".parse().expect("a place"),
+            pings: pings(),
+        };
+        let rows = (1..=3).map(row).collect();
+        Mesh { at: NOW, node: node(1), rows, strangers: Strangers::default(), here: Some(here) }
+    }
+
+    pub fn pings() -> Pings {
+        Pings { v4: PingRight::Raw, v6: PingRight::Forbidden, group: 990, range: "1 0".to_owned() }
+    }
+
     pub fn trust() -> Vec<TrustView> {
         let entry = |n: u8, host: &str| TrustView {
             node_id: node(u128::from(n)),
@@ -365,7 +414,7 @@ pub mod picture {
             took_ms: 30,
         };
         let open = IncidentView {
-            id: "1902".to_owned(),
+            id: "40.1".to_owned(),
             check: CheckId::from_random(0xc2 << 96),
             name: "web".to_owned(),
             target: "https://web.example.com/".to_owned(),
@@ -377,7 +426,7 @@ pub mod picture {
             up_seen: Vec::new(),
         };
         let past = IncidentView {
-            id: "1841".to_owned(),
+            id: "12.0".to_owned(),
             started: ago(90_000),
             ended: Some(ago(82_000)),
             end: Some("up".to_owned()),

@@ -8,6 +8,7 @@ mod alerts;
 mod edits;
 mod endings;
 mod joining;
+mod looking;
 mod manual;
 mod mishaps;
 mod refusals;

@@ -420,6 +420,37 @@ fn every_reference_leads_to_a_page() {
     }
 }
 
+/// Names of test functions in the files below a directory.
+fn tests_below(dir: &Path, found: &mut BTreeSet<String>) {
+    for path in fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()) {
+        if path.is_dir() {
+            tests_below(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let marked = text.split("#[test]\n").skip(1);
+            let named =
+                marked.filter_map(|rest| rest.split("fn ").nth(1)?.split('(').next().map(str::to_owned));
+            found.extend(named);
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_manual_names_exists() {
+    let mut tests = BTreeSet::new();
+    for dir in ["src", "tests"] {
+        tests_below(&root().join(dir), &mut tests);
+    }
+    let mut named = 0;
+    for page in pages() {
+        for line in page.lines().iter().filter(|l| l.words[0] == "Fn" && l.words[1] != "name") {
+            assert!(tests.contains(&line.words[1]), "{}: there is no test {}", page.name, line.words[1]);
+            named += 1;
+        }
+    }
+    assert!(named >= 40, "the page about security names {named} tests");
+}
+
 #[test]
 fn every_page_is_clean_mdoc() {
     let names: Vec<PathBuf> = pages().iter().map(|p| root().join("man").join(&p.name)).collect();

@@ -80,6 +80,7 @@ bears! {
     peer_message "peer-message"
     core_messages "core-messages"
     join "join"
+    claim "claim"
     control_request "control-request"
     icmp_reply "icmp-reply"
     dns_answer "dns-answer"

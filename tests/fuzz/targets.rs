@@ -18,6 +18,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("peer-message", network::peer_message),
     ("core-messages", network::core_messages),
     ("join", network::join),
+    ("claim", network::claim),
     ("control-request", network::control_request),
     ("icmp-reply", network::icmp_reply),
     ("dns-answer", network::dns_answer),

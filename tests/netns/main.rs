@@ -16,6 +16,7 @@
 //! simulator has them), failing disks (the store's own tests).
 
 mod clients;
+mod mesh;
 mod net;
 mod node;
 mod observer;
@@ -75,6 +76,15 @@ fn ping(what: &str, test: fn()) {
     match net::lacking() {
         Some(why) => eprint_past_capture(&format!("skipped: pings {what} in a network namespace: {why}\n")),
         None => test(),
+    }
+}
+
+#[test]
+fn a_cut_between_two_nodes_is_seen_by_the_third_in_the_mesh() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match net::lacking() {
+        Some(why) => eprint_past_capture(&format!("skipped: a cut seen in the mesh: {why}\n")),
+        None => mesh::cut_between_two(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{eprint_past_capture, settle};
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Kept when the run fails.
-struct Directory(PathBuf);
+pub struct Directory(pub PathBuf);
 
 impl Drop for Directory {
     fn drop(&mut self) {
@@ -55,7 +55,7 @@ pub fn run(size: usize, seed: u64, length: Duration) {
 }
 
 /// Makes one cluster of them, with short times.
-fn form(nodes: &[Node]) -> Result<Vec<NodeId>, String> {
+pub fn form(nodes: &[Node]) -> Result<Vec<NodeId>, String> {
     let head = |n: &Node| n.at.head(PATIENCE);
     let mut ids = Vec::new();
     for node in nodes {
@@ -83,7 +83,7 @@ fn form(nodes: &[Node]) -> Result<Vec<NodeId>, String> {
     Ok(ids)
 }
 
-fn ask(place: &Place, ask: Ask) -> Result<Reply, String> {
+pub fn ask(place: &Place, ask: Ask) -> Result<Reply, String> {
     place.ask(RequestId::from_random(now_bits()), ask, PATIENCE).map_err(|e| e.to_string())
 }
 

@@ -1,8 +1,8 @@
 //! The rows of the table, in the order in which help shows them.
 
 use super::super::{
-    alert, check, cluster, complete, editing, help, incident, init, node, serve, silence, status, trust,
-    wanted,
+    alert, check, cluster, complete, doctor, editing, help, incident, init, node, serve, silence, status,
+    trust, wanted,
 };
 use super::flags::*;
 use super::{Arg, Command, Group};
@@ -65,12 +65,30 @@ sink that print what arrives. Ctrl-C ends all of it.",
     Command {
         path: &["status"],
         args: &[],
-        flags: &[&CHECK, &STATE, &LIMIT, &JSON],
+        flags: &[&CHECK, &STATE, &LIMIT, &MESH, &WAIT, &WAIT_TIMEOUT, &JSON],
         short: "Quorum, master, peers, checks",
         long: "Exits 0 only when the daemon answers and the cluster has a quorum and a master, so that it can \
-be a dead man's switch. It never waits for another node. With --check it also shows what each node reports.",
-        examples: &["qu status", "qu status --state down", "qu status --json"],
+be a dead man's switch. It never waits for another node, but for --mesh (two seconds at most) and --wait. With \
+--check it also shows what each node reports.",
+        examples: &[
+            "qu status",
+            "qu status --state down",
+            "qu status --json",
+            "qu status --mesh",
+            "qu status --wait synced --timeout 2m",
+        ],
         run: status::run,
+    },
+    Command {
+        path: &["doctor"],
+        args: &[],
+        flags: &[&DIR, &JSON],
+        short: "What is wrong here, and what to do about it",
+        long: "Looks at this node's files, keys, disk, port and right to ping, and asks its daemon, which asks the \
+peers. One line each: ok, warning or problem, with the remedy. Changes nothing; works without a daemon, too. Exits 1 \
+when there is a problem.",
+        examples: &["qu doctor", "qu doctor --json"],
+        run: doctor::run,
     },
     Command {
         path: &["node", "add"],
@@ -367,7 +385,7 @@ needed.",
         flags: &[&JSON],
         short: "One incident: when, how long, which node saw what",
         long: "",
-        examples: &["qu incident show 1841"],
+        examples: &["qu incident show 12.0"],
         run: incident::show,
     },
     Command {

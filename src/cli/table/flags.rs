@@ -91,6 +91,17 @@ pub(super) static STATE: Flag = Flag {
     ..PLAIN
 };
 pub(super) static LIMIT: Flag = text("limit", "N", "At most so many");
+pub(super) static MESH: Flag = bare("mesh", "Who hears whom, asked of every node, in place of the checks");
+pub(super) static WAIT: Flag = Flag {
+    name: "wait",
+    value: Value::MaybeWord(&["quorum", "live", "synced"]),
+    doc: "Wait until the cluster is so: quorum and master; every peer live; this node up to date",
+    ..PLAIN
+};
+pub(super) static WAIT_TIMEOUT: Flag = Flag {
+    default: "60s",
+    ..text("timeout", "DURATION", "With --wait: how long at most; then exit status 3")
+};
 pub(super) static SINCE: Flag =
     text("since", "DURATION", "Only those that were open at some time within this long (7d)");
 

@@ -19,7 +19,7 @@ fn enter(gate: &mut Gate, now: Mono, from: Source) -> StrangerId {
 
 #[test]
 fn one_source_holds_four_places_and_a_fifth_takes_the_oldest_silent_one() {
-    let mut gate = Gate::new(START);
+    let mut gate = Gate::new(START, PLACES);
     let ids: Vec<_> = (0..4).map(|n| enter(&mut gate, at(n), source(1))).collect();
     gate.progress(ids[0], Progress::Asking);
     assert!(matches!(gate.admit(at(5), source(1)), Admission::Instead { of, .. } if of == ids[1]));
@@ -29,7 +29,7 @@ fn one_source_holds_four_places_and_a_fifth_takes_the_oldest_silent_one() {
 
 #[test]
 fn who_is_getting_on_is_not_pushed_out_within_a_second() {
-    let mut gate = Gate::new(START);
+    let mut gate = Gate::new(START, PLACES);
     let ids: Vec<_> = (0..4).map(|n| enter(&mut gate, at(n), source(1))).collect();
     for (id, progress) in
         ids.iter().zip([Progress::Shaking, Progress::Shaking, Progress::Unknown, Progress::Asking])
@@ -43,7 +43,7 @@ fn who_is_getting_on_is_not_pushed_out_within_a_second() {
 
 #[test]
 fn the_world_holds_64_places_and_the_greediest_source_makes_room_for_a_new_one() {
-    let mut gate = Gate::new(START);
+    let mut gate = Gate::new(START, PLACES);
     for n in 0..60 {
         enter(&mut gate, at(u64::from(n)), source(100 + n));
     }
@@ -51,7 +51,7 @@ fn the_world_holds_64_places_and_the_greediest_source_makes_room_for_a_new_one()
     assert_eq!(gate.strangers(), PLACES);
     assert!(matches!(gate.admit(at(200), source(2)), Admission::Instead { of, .. } if of == greedy[0]));
     // A source that has a place does not get a second one out of those who have one.
-    let mut even = Gate::new(START);
+    let mut even = Gate::new(START, PLACES);
     for n in 0..64 {
         enter(&mut even, at(u64::from(n)), source(n));
     }
@@ -62,7 +62,7 @@ fn the_world_holds_64_places_and_the_greediest_source_makes_room_for_a_new_one()
 
 #[test]
 fn a_full_house_does_not_touch_the_places_of_peers() {
-    let mut gate = Gate::new(START);
+    let mut gate = Gate::new(START, PLACES);
     gate.set_peers([source(7), source(7), source(8)]);
     for n in 0..64 {
         enter(&mut gate, at(0), source(1000 + n));
@@ -90,7 +90,7 @@ fn an_address_of_ipv6_counts_with_its_network_and_a_mapped_one_as_ipv4() {
 
 #[test]
 fn costly_steps_are_rationed_and_peers_have_a_ration_of_their_own() {
-    let mut gate = Gate::new(START);
+    let mut gate = Gate::new(START, PLACES);
     gate.set_peers([source(7)]);
     let mut granted = 0;
     // One second of a flood of a thousand a second.
@@ -114,7 +114,7 @@ fn costly_steps_are_rationed_and_peers_have_a_ration_of_their_own() {
 
 #[test]
 fn the_source_that_was_served_longest_ago_is_next() {
-    let mut gate = Gate::new(START);
+    let mut gate = Gate::new(START, PLACES);
     let greedy: Vec<_> = (0..3).map(|_| enter(&mut gate, at(0), source(1))).collect();
     let modest = enter(&mut gate, at(1), source(2));
     for id in greedy.iter().chain([&modest]) {
@@ -127,7 +127,7 @@ fn the_source_that_was_served_longest_ago_is_next() {
 
 #[test]
 fn each_failed_join_doubles_the_pause_of_its_source_and_success_or_time_forgives() {
-    let mut gate = Gate::new(START);
+    let mut gate = Gate::new(START, PLACES);
     let mut now = START;
     for want in [1, 2, 4, 8, 16, 32, 60, 60] {
         gate.join_failed(now, source(1));
@@ -147,10 +147,15 @@ fn each_failed_join_doubles_the_pause_of_its_source_and_success_or_time_forgives
 
 #[test]
 fn what_is_remembered_of_sources_is_bounded() {
-    let mut gate = Gate::new(START);
+    let mut gate = Gate::new(START, PLACES);
     for n in 0..5000 {
         gate.join_failed(at(u64::from(n)), source(n));
     }
     assert_eq!(gate.records.len(), REMEMBERED);
     assert!(gate.join_pause(at(5000), source(4999)) > Duration::ZERO, "the newest is remembered");
+}
+
+#[test]
+fn few_descriptors_mean_few_places_and_never_none() {
+    assert_eq!([0, 20, 100, 400, 512, 1 << 20].map(places_for), [4, 4, 12, 50, 64, 64]);
 }

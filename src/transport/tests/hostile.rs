@@ -1,6 +1,5 @@
 use super::linking::send;
 use super::*;
-use crate::base::frame;
 use std::io::{Read, Write};
 
 /// A node, and the keys of a peer of it that will not keep to the rules.
@@ -106,6 +105,31 @@ fn a_cut_inside_a_message_loses_that_message_and_nothing_else() {
     assert_eq!(node.wait_message(peer), text(1));
     assert!(matches!(node.wait_down(peer), Why::Closed | Why::Lost(_)));
     assert_eq!(node.stats(peer).unwrap().misbehaviours, 0);
+}
+
+#[test]
+fn what_waits_for_a_daemon_that_does_not_listen_is_bounded_in_bytes() {
+    let (node, keys, peer) = node_and_bad_peer();
+    let mut raw = raw(&keys, &node, tls::PEERS);
+    send(&mut raw, &hello(cluster()));
+    node.wait_up(peer);
+    let (count, mebibyte) = (60, linking::large(1 << 20));
+    let same = mebibyte.clone();
+    let sender = std::thread::spawn(move || {
+        for _ in 0..count {
+            send(&mut raw, &same);
+        }
+        raw
+    });
+    until("as many wait as may", || (node.events.len() >= 30).then_some(()));
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(node.events.len() < 40, "{} wait", node.events.len());
+    }
+    for _ in 0..count {
+        assert_eq!(node.wait_message(peer), mebibyte);
+    }
+    drop(sender.join().unwrap());
 }
 
 #[test]

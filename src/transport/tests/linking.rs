@@ -226,11 +226,10 @@ fn a_peer_that_takes_nothing_is_given_up_and_holds_up_nobody() {
     send(&mut raw, &hello(cluster()));
     a.wait_up(bad);
     // From here on it reads nothing. What the kernel holds for it is full at some time.
-    let what = serde_json::Value::String("x".repeat(500_000));
-    let ask = PeerMessage::Ask { request: crate::base::id::RequestId::from_random(1), what };
+    let large = large(500_000);
     let mut round = 0;
     let why = until("given up", || {
-        while a.links.send(bad, ask.clone()) == Sent::Queued {}
+        while a.links.send(bad, large.clone()) == Sent::Queued {}
         round += 1;
         a.links.send(good.id, text(round));
         assert_eq!(good.wait_message(a.id), text(round));
@@ -249,11 +248,25 @@ fn a_peer_that_takes_nothing_is_given_up_and_holds_up_nobody() {
 #[test]
 fn a_message_larger_than_the_other_side_takes_is_not_sent_and_harms_nothing() {
     let (a, b) = two();
-    let what = serde_json::Value::String("x".repeat(message::LARGEST_OTHER));
+    let what = serde_json::Value::String("x".repeat(message::LARGEST_SMALL));
     let request = crate::base::id::RequestId::from_random(1);
     assert_eq!(a.links.send(b.id, PeerMessage::Ask { request, what }), Sent::Queued);
+    assert_eq!(a.links.send(b.id, large(frame::LARGEST)), Sent::Queued);
     assert_eq!(a.links.send(b.id, text(1)), Sent::Queued);
     assert_eq!(b.wait_message(a.id), text(1));
+}
+
+/// A message of one of the kinds that may be large.
+pub(super) fn large(bytes: usize) -> PeerMessage {
+    PeerMessage::Quorum(crate::quorum::message::Message::Piece {
+        term: 1,
+        round: 1,
+        end: Default::default(),
+        membership: Default::default(),
+        offset: 0,
+        total: bytes as u64,
+        data: "x".repeat(bytes),
+    })
 }
 
 pub(super) fn send(raw: &mut Raw, message: &PeerMessage) {

@@ -16,6 +16,7 @@ use super::join::{Introduction, JoinDesk, Offer};
 use super::tls::{self, Expect, Tls};
 use super::*;
 use crate::base::clock::{Clock, RealClock, Wall};
+use crate::base::frame;
 use crate::base::id::{ClusterId, NodeId};
 use crate::config::Secret;
 use crate::identity::keys::{self, KeyKind};

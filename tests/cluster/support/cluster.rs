@@ -15,7 +15,11 @@ pub struct Cluster {
 impl Cluster {
     /// Nodes that are made and run, each alone.
     pub fn strangers(name: &str, count: usize) -> Cluster {
-        let home = Home::new(name);
+        Cluster::strangers_in(Home::new(name), count)
+    }
+
+    /// As [`Cluster::strangers`], in a place that is prepared.
+    pub fn strangers_in(home: Home, count: usize) -> Cluster {
         let nodes = (1..=count).map(|n| Node::made(home.path(), &format!("n{n}"), SECRET)).collect();
         let mut cluster = Cluster { nodes, home };
         for node in &mut cluster.nodes {
@@ -29,7 +33,12 @@ impl Cluster {
 
     /// Nodes that are members of one cluster.
     pub fn of(name: &str, count: usize) -> Cluster {
-        let cluster = Cluster::strangers(name, count);
+        Cluster::strangers(name, count).joined()
+    }
+
+    /// Makes members of all of them.
+    pub fn joined(self) -> Cluster {
+        let cluster = self;
         let first = &cluster.nodes[0];
         // Elections within a second, so that a test of one takes no more.
         first.ok(&["cluster", "set", "heartbeat", "200ms"]);

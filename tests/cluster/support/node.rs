@@ -81,14 +81,27 @@ impl Node {
 
     /// Starts the daemon; it need not answer yet.
     pub fn start(&mut self) {
-        self.start_with(&[]);
+        self.start_by(self.command(), &[]);
     }
 
     /// Likewise, with further flags.
+    #[allow(dead_code)] // not by every target that shares this file
     pub fn start_with(&mut self, flags: &[&str]) {
+        self.start_by(self.command(), flags);
+    }
+
+    /// Starts the daemon from a shell that has done this before: `ulimit -n 100`.
+    #[allow(dead_code)] // not by every target that shares this file
+    pub fn start_after(&mut self, shell: &str) {
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().env("QUPTIME_DIR", &self.dir).env("QUPTIME_SOCKET", &self.socket);
+        command.args(["-c", &format!("{shell} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_qu")]);
+        self.start_by(command, &[]);
+    }
+
+    fn start_by(&mut self, mut command: Command, flags: &[&str]) {
         assert!(self.child.is_none(), "started twice");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log");
-        let mut command = self.command();
         command
             .env("QUPTIME_LOG", "debug")
             .arg("serve")
@@ -123,6 +136,7 @@ impl Node {
     }
 
     /// Waits until the daemon answers; false when it ended instead.
+    #[allow(dead_code)] // not by every target that shares this file
     pub fn answers(&mut self) -> bool {
         until("the daemon answers, or ends", || {
             let child = self.child.as_mut().expect("it was started");

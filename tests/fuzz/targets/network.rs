@@ -1,5 +1,7 @@
 //! What comes over sockets: peers, strangers, callers, and the targets of probes.
 
+use std::collections::BTreeSet;
+
 use quptime::base::clock::Mono;
 use quptime::base::frame::{self, FrameError};
 use quptime::base::id::NodeId;
@@ -14,6 +16,7 @@ use quptime::quorum::message::{Incarnation, LogEnd, Membership, Message, Snapsho
 use quptime::transport::frames::Frames;
 use quptime::transport::join::{self, Reply, Request};
 use quptime::transport::message;
+use quptime::view::mesh::Claim;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -70,6 +73,21 @@ pub fn peer_message(bytes: &[u8]) {
         }
         Err(why) => is_one_harmless_line(&why.to_string()),
     }
+}
+
+/// What a peer says of itself and of others, for showing.
+pub fn claim(bytes: &[u8]) {
+    let Ok(said) = serde_json::from_slice::<Claim>(bytes) else { return };
+    let known: BTreeSet<NodeId> = [1, 2, 3].map(NodeId::from_random).into();
+    let fitted = said.fitted(&known);
+    assert!(fitted.peers.len() <= known.len() && fitted.peers.iter().all(|c| known.contains(&c.node_id)));
+    assert!(fitted.peers.is_sorted_by(|a, b| a.node_id < b.node_id));
+    let said = fitted.peers.iter().flat_map(|c| [&c.trouble, &c.last_nonsense]).flatten();
+    for text in said.chain([&fitted.version]) {
+        assert!(text.chars().count() <= 200 && !text.chars().any(char::is_control), "{text:?}");
+    }
+    let written = serde_json::to_vec(&fitted).expect("it is written");
+    assert_eq!(serde_json::from_slice::<Claim>(&written).expect("and read").fitted(&known), fitted);
 }
 
 /// Lines, each a message of one of two peers to a node of a cluster of three, with the node's disk
