@@ -25,6 +25,8 @@ struct Spot {
     path: String,
     words: Vec<(&'static str, &'static str)>,
     flags: Vec<&'static Flag>,
+    /// The name of a file may follow.
+    file: bool,
 }
 
 fn spots() -> Vec<Spot> {
@@ -42,14 +44,15 @@ fn spots() -> Vec<Spot> {
             if path.is_empty() {
                 flags.push(&flags::VERSION);
             }
-            Spot { path: path.join(" "), words, flags }
+            Spot { path: path.join(" "), words, flags, file: false }
         })
         .collect();
     for command in COMMANDS {
         let next = table::next_words(command.path).into_iter().map(|w| (w, ""));
         let words = command.args.iter().flat_map(|a| a.words).map(|w| (*w, "")).chain(next).collect();
         let flags = command.flags.iter().copied().chain([&flags::HELP]).collect();
-        all.push(Spot { path: command.path.join(" "), words, flags });
+        let file = command.args.iter().any(|a| a.name == "file");
+        all.push(Spot { path: command.path.join(" "), words, flags, file });
     }
     all
 }
@@ -81,7 +84,7 @@ fn every_flag() -> Vec<&'static Flag> {
 
 fn bash() -> String {
     let mut text = String::from(
-        "# bash completion for qu; made by: qu completion bash\n_qu() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} path= word i words=\n    for ((i = 1; i < COMP_CWORD; i++)); do\n        word=${path:+$path }${COMP_WORDS[i]}\n        case $word in\n",
+        "# bash completion for qu; made by: qu completion bash\n_qu() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} path= word i words= files=\n    for ((i = 1; i < COMP_CWORD; i++)); do\n        word=${path:+$path }${COMP_WORDS[i]}\n        case $word in\n",
     );
     let quoted: Vec<String> = steps().iter().map(|s| format!("'{s}'")).collect();
     let _ = write!(text, "            {}) path=$word ;;\n        esac\n    done\n", quoted.join(" | "));
@@ -113,9 +116,12 @@ fn bash() -> String {
     for spot in spots() {
         let mut words: Vec<String> = spot.words.iter().map(|(w, _)| (*w).to_owned()).collect();
         words.extend(spot.flags.iter().map(|f| format!("--{}", f.name)));
-        let _ = writeln!(text, "        '{}') words='{}' ;;", spot.path, words.join(" "));
+        let files = if spot.file { " files=-f" } else { "" };
+        let _ = writeln!(text, "        '{}') words='{}'{files} ;;", spot.path, words.join(" "));
     }
-    text.push_str("    esac\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -F _qu qu\n");
+    text.push_str(
+        "    esac\n    COMPREPLY=($(compgen $files -W \"$words\" -- \"$cur\"))\n}\ncomplete -F _qu qu\n",
+    );
     text
 }
 
@@ -152,7 +158,8 @@ fn zsh() -> String {
     for spot in spots() {
         let mut items: Vec<String> = spot.words.iter().map(|(w, d)| zsh_item(w, d)).collect();
         items.extend(spot.flags.iter().map(|f| zsh_item(&format!("--{}", f.name), f.doc)));
-        let _ = writeln!(text, "        '{}') items=({}) ;;", spot.path, items.join(" "));
+        let files = if spot.file { "; _files" } else { "" };
+        let _ = writeln!(text, "        '{}') items=({}){files} ;;", spot.path, items.join(" "));
     }
     text.push_str("    esac\n    _describe 'qu' items\n}\n_qu \"$@\"\n");
     text
@@ -174,6 +181,9 @@ fn fish() -> String {
     );
     for spot in spots() {
         let at = format!("complete -c qu -n '__qu_at \"{}\"'", spot.path);
+        if spot.file {
+            let _ = writeln!(text, "{at} -F");
+        }
         for (word, doc) in &spot.words {
             let _ = writeln!(text, "{at} -a {word} -d {}", fish_text(doc));
         }

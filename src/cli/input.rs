@@ -49,6 +49,17 @@ pub fn secret(session: &mut Session<'_>, said: &Said, name: &str) -> Result<Opti
     }
 }
 
+/// The text of a file that an argument names; `-` is standard input.
+///
+/// # Errors
+/// [`Failure::Failed`] when it cannot be read, is too large or is not text.
+pub fn named(session: &mut Session<'_>, path: &str, bound: u64) -> Result<String, Failure> {
+    if path == "-" {
+        return standard(session, bound).map_err(Failure::Failed);
+    }
+    file::read_text(Path::new(path), bound).map_err(|e| Failure::of(&e))
+}
+
 fn filled(text: &str, flag: &str) -> Result<Secret, Failure> {
     if text.is_empty() {
         return Err(Failure::Failed(format!("{flag}: it is empty")));
@@ -64,11 +75,15 @@ fn whole(session: &mut Session<'_>, flag: &str, path: &str, bound: u64) -> Resul
         return file::read_text(Path::new(path), bound)
             .map_err(|e| Failure::Failed(format!("--{flag}: {}", crate::base::text::chain(&e))));
     }
+    standard(session, bound).map_err(|why| Failure::Failed(format!("--{flag}: {why}")))
+}
+
+fn standard(session: &mut Session<'_>, bound: u64) -> Result<String, String> {
     let mut text = String::new();
     let read = (&mut *session.input).take(bound + 1).read_to_string(&mut text);
-    let read = read.map_err(|e| Failure::Failed(format!("--{flag}: read standard input: {e}")))?;
+    let read = read.map_err(|e| format!("read standard input: {e}"))?;
     if read as u64 > bound {
-        return Err(Failure::Failed(format!("--{flag}: standard input is larger than {bound} bytes")));
+        return Err(format!("standard input is larger than {bound} bytes"));
     }
     Ok(text)
 }

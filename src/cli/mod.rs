@@ -16,6 +16,7 @@ mod check;
 mod cluster;
 mod complete;
 mod doctor;
+mod editing;
 mod help;
 mod incident;
 mod init;
@@ -29,6 +30,7 @@ mod silence;
 mod status;
 mod table;
 mod trust;
+mod wanted;
 mod wiring;
 
 use std::ffi::OsString;
@@ -52,6 +54,9 @@ pub enum Failure {
     NoCommand,
     /// Status 3: no quorum or no master just now, nothing changed, worth trying again.
     NotNow(String),
+    /// Status 1: a file says something else than the cluster has. That was the question, so nothing
+    /// is said on standard error.
+    Differs,
     /// Whoever read our output has had enough: no error, status 0.
     Closed,
 }
@@ -60,7 +65,7 @@ impl Failure {
     fn status(&self) -> u8 {
         match self {
             Failure::Closed => 0,
-            Failure::Failed(_) => 1,
+            Failure::Failed(_) | Failure::Differs => 1,
             Failure::Usage(_) | Failure::NoCommand => 2,
             Failure::NotNow(_) => 3,
         }
@@ -140,7 +145,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, session: &mut Session<'_>) 
     match &failure {
         Failure::Failed(why) | Failure::Usage(why) | Failure::NotNow(why) => session.say(why),
         Failure::NoCommand => drop(session.err.write_all(help::overview().as_bytes())),
-        Failure::Closed => {}
+        Failure::Closed | Failure::Differs => {}
     }
     failure.status()
 }

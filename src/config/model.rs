@@ -363,6 +363,10 @@ impl Channel {
                 if password.as_ref().is_some_and(|p| broken(p.reveal())) {
                     return Some(("smtp_password", "the password must be one line of text".to_owned()));
                 }
+                if password.as_ref().is_some_and(|p| p.reveal() == super::write::UNCHANGED) {
+                    let why = format!("{:?} stands for a secret, and is none", super::write::UNCHANGED);
+                    return Some(("smtp_password", why));
+                }
                 if password.is_some() && user.is_none() {
                     return Some(("smtp_password", "a password needs a user".to_owned()));
                 }

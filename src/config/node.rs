@@ -15,7 +15,7 @@ use std::str::FromStr;
 use super::Secret;
 use super::document::{Document, Shape, YamlError, text};
 use super::model::DEFAULT_PORT;
-use super::write::{Writer, quoted};
+use super::write::{Form, Writer, quoted};
 use crate::base::id::NodeId;
 use crate::base::text::shorten;
 use crate::base::units::{BadHost, Host, HostPort};
@@ -261,7 +261,7 @@ impl NodeConfig {
     /// `node.yaml`.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        let mut out = Writer { text: HEADER.to_owned() };
+        let mut out = Writer { text: HEADER.to_owned(), form: Form::File };
         out.line(0, "node_id", &self.node_id.to_string());
         out.any(0, "bind_addr", &self.bind.to_string());
         out.line(0, "bind_port", &self.port.to_string());

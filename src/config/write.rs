@@ -1,4 +1,5 @@
-//! YAML out: `cluster.yaml` and `node.yaml` as this program writes them.
+//! YAML out: `cluster.yaml`, `node.yaml`, and what operators keep in version control, as this program
+//! writes them.
 //!
 //! Written by hand and not by a YAML library, so that the same configuration gives the same bytes
 //! for ever: operators keep these files in version control and compare them. Everything is plain,
@@ -7,32 +8,80 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Alert, Channel, Check, Cluster, MailTls, Peer};
+use super::model::{Alert, Channel, Check, Cluster, MailTls, Peer, Secret};
 use crate::base::clock::Wall;
 use crate::base::id::AlertId;
 use crate::base::text::rfc3339;
 
-/// The first line of a file that this program wrote. Who keeps it keeps the promise that
-/// [`END`] is the last.
-pub(super) const BEGIN: &str = "# Configuration of the cluster, written by qu on every node.";
+/// How every text that this program writes begins. Who keeps it keeps the promise that [`END`] is
+/// the last line.
+pub(super) const BEGIN: &str = "# Configuration of the cluster, ";
 /// The last line: by it a file that was cut short is told from one whose last items were deleted.
 pub(super) const END: &str = "# end";
 
 const HEADER: &str = "\
+# Configuration of the cluster, written by qu on every node.
 # Hand edits are welcome, on any node: save the file, and qu checks all of it and commits the
 # change within 2 s, or says in its log why not. Comments are not kept. Do not change cluster_id,
 # version, updated_at, updated_by, cert_pem or the last line. What may be here: quptime.yaml(5)
 ";
 
+const KEPT_HEADER: &str = "\
+# Configuration of the cluster, as it should be; printed by qu cluster export, to be kept.
+# qu cluster diff says what applying this file would change, qu cluster apply does it: checks and
+# alerts that are not here are removed, and what is without an id is known by its name.
+# \"(unchanged)\" leaves a secret as the cluster has it. Peers are here to be seen: they come and go
+# by qu node add and qu node remove. What may be here: quptime.yaml(5)
+";
+
+const COPY_HEADER: &str = "\
+# Configuration of the cluster, for editing. Save it and leave the editor: it is checked, compared
+# with what the cluster has, and committed as one change when you say so. Leave it as it is, and
+# nothing happens. Comments are not kept. \"(unchanged)\" leaves a secret as it is. Peers, cluster_id
+# and version are not for editing. What may be here: quptime.yaml(5)
+";
+
+/// In place of a secret: as the cluster has it.
+pub const UNCHANGED: &str = "(unchanged)";
+
+/// For whom a configuration is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For the daemons: everything.
+    File,
+    /// For version control: what an operator decides, and nothing that changes by itself.
+    Kept {
+        /// Passwords and webhooks too, in place of [`UNCHANGED`].
+        secrets: bool,
+    },
+    /// For an editor: likewise, without secrets, with the version that it starts from.
+    Copy,
+}
+
 /// `cluster.yaml`: always the same bytes for the same configuration.
 #[must_use]
 pub fn to_yaml(cluster: &Cluster) -> String {
-    let mut out = Writer { text: format!("{BEGIN}\n{HEADER}") };
+    written(cluster, Form::File)
+}
+
+/// A configuration in one of its forms: always the same bytes for the same configuration.
+#[must_use]
+pub fn written(cluster: &Cluster, form: Form) -> String {
+    let header = match form {
+        Form::File => HEADER,
+        Form::Kept { .. } => KEPT_HEADER,
+        Form::Copy => COPY_HEADER,
+    };
+    let mut out = Writer { text: header.to_owned(), form };
     out.line(0, "cluster_id", &cluster.id.to_string());
-    out.line(0, "version", &cluster.version.to_string());
-    out.line(0, "updated_at", &time(cluster.updated_at));
-    if let Some(by) = cluster.updated_by {
-        out.line(0, "updated_by", &by.to_string());
+    if matches!(form, Form::File | Form::Copy) {
+        out.line(0, "version", &cluster.version.to_string());
+    }
+    if form == Form::File {
+        out.line(0, "updated_at", &time(cluster.updated_at));
+        if let Some(by) = cluster.updated_by {
+            out.line(0, "updated_by", &by.to_string());
+        }
     }
     out.text.push_str("settings:\n");
     out.line(1, "heartbeat", &cluster.settings.heartbeat.to_string());
@@ -66,6 +115,7 @@ pub(super) fn time(at: Wall) -> String {
 /// Collects lines.
 pub(super) struct Writer {
     pub text: String,
+    pub form: Form,
 }
 
 impl Writer {
@@ -116,7 +166,9 @@ impl Writer {
         self.line(2, "node_id", &peer.node_id.to_string());
         self.any(2, "advertise", &peer.advertise.to_string());
         self.line(2, "fingerprint", &peer.fingerprint.to_string());
-        self.any(2, "cert_pem", &peer.cert_pem);
+        if self.form == Form::File {
+            self.any(2, "cert_pem", &peer.cert_pem);
+        }
     }
 
     fn check(&mut self, check: &Check, cluster: &Cluster) {
@@ -137,15 +189,20 @@ impl Writer {
         }
     }
 
-    /// Ids of alerts, with the name beside each for who reads the file.
+    /// Ids of alerts, with the name beside each for who reads the file; names alone where people
+    /// keep it, but for one that could be taken for an id.
     fn ids<'i>(&mut self, field: &str, ids: impl Iterator<Item = &'i AlertId>, cluster: &Cluster) {
         let before = self.text.len();
         for id in ids {
             if self.text.len() == before {
                 let _ = writeln!(self.text, "    {field}:");
             }
-            let name = cluster.alerts.get(id).map(|a| a.name.as_str()).filter(|n| is_plain(n));
-            let remark = name.map(|n| format!("  # {n}")).unwrap_or_default();
+            let name = cluster.alerts.get(id).map(|a| a.name.as_str());
+            if let Some(name) = name.filter(|n| self.form != Form::File && n.parse::<AlertId>().is_err()) {
+                let _ = writeln!(self.text, "      - {}", scalar(name));
+                continue;
+            }
+            let remark = name.filter(|n| is_plain(n)).map(|n| format!("  # {n}")).unwrap_or_default();
             let _ = writeln!(self.text, "      - {id}{remark}");
         }
     }
@@ -173,13 +230,20 @@ impl Writer {
         self.maybe(2, "body_template", alert.body_template.as_deref());
     }
 
+    fn secret(&mut self, field: &str, secret: &Secret) {
+        let shown = matches!(self.form, Form::File | Form::Kept { secrets: true });
+        self.any(2, field, if shown { secret.reveal() } else { UNCHANGED });
+    }
+
     fn channel(&mut self, channel: &Channel) {
         match channel {
             Channel::Smtp { host, port, user, password, from, to, tls, ca_pem, headers } => {
                 self.any(2, "smtp_host", &host.to_string());
                 self.line(2, "smtp_port", &port.to_string());
                 self.maybe(2, "smtp_user", user.as_deref());
-                self.maybe(2, "smtp_password", password.as_ref().map(super::Secret::reveal));
+                if let Some(password) = password {
+                    self.secret("smtp_password", password);
+                }
                 self.any(2, "smtp_from", from.as_str());
                 self.texts("smtp_to", to.iter().map(|t| t.as_str().to_owned()));
                 self.line(2, "smtp_starttls", if *tls == MailTls::StartTls { "true" } else { "false" });
@@ -189,7 +253,7 @@ impl Writer {
                     self.texts("smtp_headers", headers.iter().map(ToString::to_string));
                 }
             }
-            Channel::Discord { webhook } => self.any(2, "discord_webhook", webhook.reveal()),
+            Channel::Discord { webhook } => self.secret("discord_webhook", webhook),
         }
     }
 }

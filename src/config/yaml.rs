@@ -22,7 +22,7 @@ use crate::base::text::{parse_rfc3339, shorten};
 #[cfg(test)]
 mod tests;
 
-static FILE: Shape = Shape::Fields(&[
+pub(super) static FILE: Shape = Shape::Fields(&[
     text("cluster_id"),
     text("version"),
     text("updated_at"),
@@ -93,7 +93,7 @@ pub fn from_yaml(
             return Err(top.missing(list));
         }
     }
-    let alerts = alerts(&top, new_id)?;
+    let alerts = alerts(&top, None, new_id)?;
     Ok(Cluster {
         id: top.parse_needed("cluster_id")?,
         version: top.number("version", 0, u64::MAX)?.ok_or_else(|| top.missing("version"))?,
@@ -108,8 +108,10 @@ pub fn from_yaml(
 
 /// A file that begins as this program begins it must end as it ends it: a file that was cut
 /// between two alerts would look like one in which the others were deleted.
-fn whole(file: &str, text: &str) -> Result<(), YamlError> {
-    let begins = text.lines().next().is_some_and(|l| l.trim_end() == BEGIN);
+pub(super) fn whole(file: &str, text: &str) -> Result<(), YamlError> {
+    // Lines that `qu cluster edit` put before it.
+    let mut lines = text.lines().skip_while(|l| l.starts_with(super::kept::REMARK));
+    let begins = lines.next().is_some_and(|l| l.starts_with(BEGIN));
     if !begins || text.lines().rev().any(|l| l.trim_end() == END) {
         return Ok(());
     }
@@ -126,7 +128,7 @@ fn updated_at(top: &Part) -> Result<Wall, YamlError> {
     })
 }
 
-fn settings(top: &Part) -> Result<Settings, YamlError> {
+pub(super) fn settings(top: &Part) -> Result<Settings, YamlError> {
     let part = top.part("settings").ok_or_else(|| top.missing("settings"))?;
     let hysteresis = part.number("hysteresis", 1, 100)?.ok_or_else(|| part.missing("hysteresis"))?;
     let settings = Settings {
@@ -175,7 +177,7 @@ impl<'d, K: std::hash::Hash + Eq + std::fmt::Display> Seen<'d, K> {
     }
 }
 
-fn checks(
+pub(super) fn checks(
     top: &Part,
     alerts: &BTreeMap<AlertId, Arc<Alert>>,
     new_id: &mut dyn FnMut() -> u128,
@@ -268,11 +270,16 @@ fn references(
     Ok(found)
 }
 
-fn alerts(top: &Part, new_id: &mut dyn FnMut() -> u128) -> Result<BTreeMap<AlertId, Arc<Alert>>, YamlError> {
+/// `known` has the secrets for which there is only a placeholder.
+pub(super) fn alerts(
+    top: &Part,
+    known: Option<&Cluster>,
+    new_id: &mut dyn FnMut() -> u128,
+) -> Result<BTreeMap<AlertId, Arc<Alert>>, YamlError> {
     let mut alerts = BTreeMap::new();
     let (mut ids, mut names) = (Seen::new("id"), Seen::new("name"));
     for part in top.items("alerts", "alert") {
-        let alert = Alert {
+        let mut alert = Alert {
             id: part.parse("id")?.unwrap_or_else(|| AlertId::from_random(new_id())),
             name: part.parse_needed::<Name>("name")?,
             default: part.yes_or_no("default")?.unwrap_or(false),
@@ -282,6 +289,9 @@ fn alerts(top: &Part, new_id: &mut dyn FnMut() -> u128) -> Result<BTreeMap<Alert
             body_template: part.text("body_template").map(str::to_owned),
             channel: channel(&part)?,
         };
+        if let Some(known) = known {
+            super::kept::fill_in(&part, &mut alert, known)?;
+        }
         if let Some((field, why)) = alert.fault() {
             return Err(part.bad(field, &why));
         }

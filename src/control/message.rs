@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::base::id::{NodeId, RequestId};
 use crate::base::units::{HostPort, Span};
-use crate::config::{Channel, Name, Secret, Target};
+use crate::config::{Channel, Cluster, Edit, Name, Secret, Target};
 use crate::identity::{Fingerprint, KeyKind};
 use crate::state::command::Setting;
 use crate::view::mesh::Mesh;
@@ -25,8 +25,8 @@ use crate::view::{Filter, IncidentView, SilenceView, TrustView, View};
 
 use super::edit::{AlertFields, CheckFields};
 
-/// The largest request, bytes: a check or an alert with its templates and certificates.
-pub const LARGEST_REQUEST: usize = 1024 * 1024;
+/// The largest request, bytes: an edit of many items as large as one change may be, and its envelope.
+pub const LARGEST_REQUEST: usize = 5 * 1024 * 1024;
 /// The largest answer, bytes: 50,000 checks with a report of seven nodes each take a third of it.
 /// It travels in as many frames as it takes, and ends with the connection.
 pub const LARGEST_REPLY: usize = 256 * 1024 * 1024;
@@ -188,6 +188,20 @@ pub enum Ask {
     },
     /// Another value of a cluster setting: [`Reply::Done`].
     ClusterSet(Setting),
+    /// The configuration with its secrets: [`Reply::Config`].
+    ClusterConfig {
+        /// Also as it was at this version, when it is another one; one that is not remembered is
+        /// refused.
+        version: Option<u64>,
+    },
+    /// Items go from what somebody saw to what somebody wants, all of them in one change or none:
+    /// [`Reply::Done`]. Items that others changed meanwhile refuse it, by name.
+    ClusterApply {
+        /// What becomes of each.
+        items: Vec<Edit>,
+        /// Only say whether it would be taken: [`Reply::Done`] without a version.
+        dry_run: bool,
+    },
     /// Nothing is sent about a check, or any, for a while: [`Reply::Done`] without a version.
     Silence {
         /// Which; none: all.
@@ -250,6 +264,13 @@ pub enum Reply {
     },
     /// Trust store entries, in order of NodeID.
     Trust(Vec<TrustView>),
+    /// The configuration.
+    Config {
+        /// As it is by now.
+        current: Arc<Cluster>,
+        /// As it was at the version that was asked for, when that is another one.
+        base: Option<Arc<Cluster>>,
+    },
     /// Incidents.
     Incidents(Vec<IncidentView>),
     /// Silences.
@@ -348,6 +369,9 @@ impl Ask {
             Ask::TrustList => "list trust".to_owned(),
             Ask::TrustRemove { who } => format!("remove trust in {who:?}"),
             Ask::ClusterSet(setting) => format!("set {setting:?}"),
+            Ask::ClusterConfig { .. } => "print the configuration".to_owned(),
+            Ask::ClusterApply { items, dry_run: false } => format!("apply an edit of {} items", items.len()),
+            Ask::ClusterApply { items, dry_run: true } => format!("try an edit of {} items", items.len()),
             Ask::Silence { who: Some(who), length, .. } => format!("silence check {who:?} for {length}"),
             Ask::Silence { who: None, length, .. } => format!("silence all checks for {length}"),
             Ask::SilenceList => "list silences".to_owned(),
@@ -385,6 +409,8 @@ impl Ask {
             Ask::Status(_)
                 | Ask::Mesh
                 | Ask::NodeProbe { .. }
+                | Ask::ClusterConfig { .. }
+                | Ask::ClusterApply { dry_run: true, .. }
                 | Ask::TrustList
                 | Ask::SilenceList
                 | Ask::IncidentList { .. }

@@ -19,6 +19,8 @@ use crate::transport::{AnswerOutcome, PeerMessage};
 const AGAIN: Duration = Duration::from_millis(50);
 /// A change that was sent to the master is sent again after this: the same id, so it counts once.
 const RESEND: Duration = Duration::from_secs(1);
+/// But not sooner than this many times as long as it took to judge and write.
+const RESEND_SPACING: u32 = 10;
 /// Clocks of peers that differ by more than this are not believed.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 /// The largest change, bytes of its written form: it must fit into one message between nodes.
@@ -146,8 +148,11 @@ impl Core {
             }
             Err(e) => return self.finish(id, Reply::refused(e.to_string())),
         };
+        // A large one is not judged and written again all the time because it is slow.
+        let spent = self.clock.mono().since(now);
         if let Some(w) = self.requests.get_mut(id) {
             w.sent = true;
+            w.next_try = now + RESEND.max(spent * RESEND_SPACING);
         }
         let change = body.member().map(|m| match m {
             Member::Add(node) => MemberChange::Add(node),

@@ -9,7 +9,9 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::event::Event;
+use super::files::Past;
 use super::keyring::KeyRing;
+use super::plan;
 use super::secrets::Secrets;
 use crate::base::clock::Clock;
 use crate::base::id::{NodeId, RequestId};
@@ -43,6 +45,8 @@ pub struct Control {
     pub keys: Arc<KeyRing>,
     /// Held while the key or the secret is rotated.
     pub rotating: Mutex<()>,
+    /// Configurations of before.
+    pub past: Past,
     /// What both sides must know.
     pub secrets: Arc<Secrets>,
     /// Time.
@@ -71,6 +75,14 @@ impl Counter for Control {
             Ask::RotateKey { kind } => self.rotate_key(request.id, *kind),
             Ask::NodeAdd { address, node, fingerprint } => self.add(request.id, address, *node, *fingerprint),
             Ask::TestAlert { .. } | Ask::TestCheck { .. } => self.test(&request.ask),
+            Ask::ClusterConfig { version: Some(version) } => {
+                let version = *version;
+                self.with_base(version, self.ask_core(request))
+            }
+            Ask::ClusterApply { items, .. } => match plan::judge_items(items) {
+                Ok(()) => self.ask_core(request),
+                Err(why) => Reply::refused(why),
+            },
             Ask::Mesh => self.with_here(self.ask_core(request)),
             _ => self.ask_core(request),
         }
@@ -90,6 +102,18 @@ impl Control {
             return stopping();
         }
         answer.recv_timeout(PATIENCE).unwrap_or_else(|_| late())
+    }
+
+    /// The configuration that a file started from, beside the present one.
+    fn with_base(&self, version: u64, reply: Reply) -> Reply {
+        let Reply::Config { current, .. } = reply else { return reply };
+        if current.version == version {
+            return Reply::Config { current, base: None };
+        }
+        match self.past.base(version) {
+            Ok(base) => Reply::Config { current, base: Some(base) },
+            Err(why) => Reply::refused(why),
+        }
     }
 
     /// Adds what is found out here, in the thread that asks: the core opens no sockets.

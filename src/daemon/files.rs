@@ -10,7 +10,6 @@
 //!
 //! A committed configuration is never written over an edit that was not looked at.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,6 +44,8 @@ const AFTER_PEAK: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(1000);
 /// How long a node may take after its start to learn what its own file knows already.
 const CATCH_UP: Duration = Duration::from_secs(60);
+/// Items of one edit that the log names.
+const MOST_LOGGED: usize = 200;
 /// How long an edit's commit is waited for.
 const PATIENCE: Duration = Duration::from_secs(12);
 
@@ -53,14 +54,34 @@ const PATIENCE: Duration = Duration::from_secs(12);
 #[derive(Clone)]
 pub struct Inlet {
     newest: Newest,
+    past: Past,
     wake: Sender<()>,
 }
 
-type Newest = Arc<Mutex<VecDeque<Arc<Cluster>>>>;
+type Newest = Arc<Mutex<Option<Arc<Cluster>>>>;
+
+/// Configurations of before, for edits that started from them.
+#[derive(Clone, Default)]
+pub struct Past(Arc<Mutex<History>>);
+
+impl Past {
+    /// The configuration that an edit started from, by the version in it.
+    ///
+    /// # Errors
+    /// As [`History::base`].
+    pub fn base(&self, version: u64) -> Result<Arc<Cluster>, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).base(version).map(Arc::clone)
+    }
+
+    fn push(&self, cluster: Arc<Cluster>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(cluster);
+    }
+}
 
 /// The thread's end of an [`Inlet`].
 pub struct Outlet {
     newest: Newest,
+    past: Past,
     woken: Receiver<()>,
 }
 
@@ -69,18 +90,20 @@ impl Inlet {
     #[must_use]
     pub fn new() -> (Inlet, Outlet) {
         let (wake, woken) = bounded(1);
-        let newest = Newest::default();
-        (Inlet { newest: Arc::clone(&newest), wake }, Outlet { newest, woken })
+        let (newest, past) = (Newest::default(), Past::default());
+        (Inlet { newest: Arc::clone(&newest), past: past.clone(), wake }, Outlet { newest, past, woken })
+    }
+
+    /// Configurations of before.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        self.past.clone()
     }
 
     /// This is committed.
     pub fn put(&self, cluster: Arc<Cluster>) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.push_back(cluster);
-        while newest.len() > History::LENGTH {
-            newest.pop_front();
-        }
-        drop(newest);
+        self.past.push(Arc::clone(&cluster));
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
         if let Err(TrySendError::Disconnected(())) = self.wake.try_send(()) {
             log!(Error, "files", "cluster.yaml is not written any more: its thread has ended");
         }
@@ -88,8 +111,8 @@ impl Inlet {
 }
 
 impl Outlet {
-    fn take(&self) -> VecDeque<Arc<Cluster>> {
-        std::mem::take(&mut *self.newest.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take(&self) -> Option<Arc<Cluster>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -107,9 +130,10 @@ pub struct Files {
     sight: Sight,
     /// What was written last.
     ours: Option<Arc<Cluster>>,
-    history: History,
     /// What was seen then is an edit that cannot be read; it stays until the next save.
     unreadable: bool,
+    /// That is in the notes.
+    unreadable_noted: bool,
     /// Committed, and not written yet.
     waiting: Option<Arc<Cluster>>,
     write_failed: bool,
@@ -155,8 +179,8 @@ impl Files {
             rng: Rng::new(seed),
             keys,
             ours: None,
-            history: History::default(),
             unreadable: false,
+            unreadable_noted: false,
             waiting: None,
             write_failed: false,
             write_from: Mono(0),
@@ -167,7 +191,7 @@ impl Files {
     pub fn remember(&mut self, committed: &Arc<Cluster>) {
         self.sight.dealt(&write::to_yaml(committed));
         self.ours = Some(Arc::clone(committed));
-        self.history.push(Arc::clone(committed));
+        self.outlet.past.push(Arc::clone(committed));
     }
 
     /// Until the core is gone.
@@ -212,8 +236,7 @@ impl Files {
     }
 
     fn take_in(&mut self) {
-        for cluster in self.outlet.take() {
-            self.history.push(Arc::clone(&cluster));
+        if let Some(cluster) = self.outlet.take() {
             self.keys.heard(&cluster);
             self.waiting = Some(cluster);
         }
@@ -226,7 +249,10 @@ impl Files {
         }
         let text = match self.sight.glance(self.clock.mono(), self.clock.wall()) {
             Sighting::Known if self.unreadable => return Judged::Unreadable,
-            Sighting::Known => return Judged::Nothing,
+            Sighting::Known => {
+                self.is_readable();
+                return Judged::Nothing;
+            }
             Sighting::Young => return Judged::Later,
             Sighting::StillBroken => return Judged::Unreadable,
             Sighting::Gone => return self.write_again(),
@@ -234,15 +260,7 @@ impl Files {
                 log!(Warn, "files", "cluster.yaml cannot be looked at", why = e);
                 return Judged::Later;
             }
-            Sighting::Broken(e) => {
-                log!(
-                    Error,
-                    "files",
-                    "an edit of cluster.yaml cannot be read: left alone until the next save",
-                    why = text::chain(&e)
-                );
-                return Judged::Unreadable;
-            }
+            Sighting::Broken(e) => return self.left_alone(&text::chain(&e)),
             Sighting::Edited(text) => text,
         };
         let judged = self.judge_text(&text);
@@ -253,9 +271,26 @@ impl Files {
         judged
     }
 
+    /// Nobody can say what is meant: it stays until the next save.
+    fn left_alone(&mut self, why: &str) -> Judged {
+        let sentence =
+            format!("an edit of cluster.yaml cannot be read, and is left alone until the next save: {why}");
+        log!(Error, "files", sentence.clone());
+        self.note(Some(sentence));
+        self.unreadable_noted = true;
+        Judged::Unreadable
+    }
+
+    fn is_readable(&mut self) {
+        if std::mem::take(&mut self.unreadable_noted) {
+            self.note(None);
+        }
+    }
+
     /// Somebody removed the file.
     fn write_again(&mut self) -> Judged {
         self.unreadable = false;
+        self.is_readable();
         if let Some(ours) = self.ours.take() {
             if self.waiting.is_none() {
                 log!(Warn, "files", "cluster.yaml is gone: it is written again");
@@ -269,13 +304,11 @@ impl Files {
         let rng = &mut self.rng;
         let edited = match yaml::from_yaml("cluster.yaml", text, &mut || rng.next_u128()) {
             Ok(edited) => edited,
-            Err(e) => {
-                log!(Error, "files", format!("an edit is left alone until the next save: {e}"));
-                return Judged::Unreadable;
-            }
+            Err(e) => return self.left_alone(&e.to_string()),
         };
-        let base = match self.history.base(edited.version) {
-            Ok(base) => Arc::clone(base),
+        self.is_readable();
+        let base = match self.outlet.past.base(edited.version) {
+            Ok(base) => base,
             // After a power cut the file may know more than this node does until it has a master.
             Err(_) if self.is_ahead(edited.version) && self.is_young() => return Judged::Later,
             Err(why) => return self.reject(text, &why),
@@ -294,8 +327,15 @@ impl Files {
             self.write_from = Mono(0);
             return Judged::Done;
         }
-        for difference in differences(&base, &edited) {
+        if let Err(why) = plan::judge_items(&items) {
+            return self.reject(text, &why);
+        }
+        let found = differences(&base, &edited);
+        for difference in found.iter().take(MOST_LOGGED) {
             log!(Info, "files", format!("edited by hand: {difference}"));
+        }
+        if found.len() > MOST_LOGGED {
+            log!(Info, "files", format!("edited by hand: {} items more", found.len() - MOST_LOGGED));
         }
         self.commit(text, items)
     }

@@ -213,6 +213,7 @@ impl Life {
         let keys = Settler::new(Arc::clone(&node.keys), me, inbox.clone());
         let mut files =
             Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?, keys);
+        let past = inlet.past();
         // A node that has to catch up knows less than its files.
         if let Some(committed) = found.committed.as_ref().filter(|_| core_node.status().counts) {
             files.remember(committed);
@@ -258,6 +259,7 @@ impl Life {
             keys: Arc::clone(&node.keys),
             rotating: Mutex::default(),
             secrets: Arc::clone(&secrets),
+            past,
             clock: Arc::clone(clock),
             dir: paths.dir().to_owned(),
             listens: start::listens(&node.config),

@@ -10,10 +10,14 @@ use std::fmt::Display;
 use crate::alerts::template;
 use crate::base::id::{AlertId, CheckId, NodeId, Resolve, resolve};
 use crate::config::model::{DEFAULT_INTERVAL, DEFAULT_TIMEOUT};
-use crate::config::{Alert, Check, Cluster};
+use crate::config::{Alert, Check, Cluster, Edit};
 use crate::control::edit::{AlertFields, CheckFields, Remind};
 use crate::control::message::Ask;
 use crate::state::command::{AlertEdit, Change, CheckEdit};
+
+/// The largest edit of many items, bytes of its written form: with what is around it, it must fit
+/// into one message between nodes (`changes.rs`).
+const LARGEST_CHANGE: usize = 4 * 1024 * 1024 - 4096;
 
 /// New ids: 128 random bits a call.
 pub type Chance<'a> = &'a mut dyn FnMut() -> u128;
@@ -179,6 +183,43 @@ pub fn templates(before: &Cluster, edited: &Cluster) -> Result<(), String> {
     Ok(())
 }
 
+/// What of an edit of many items can be judged without the state, and should be where it costs the
+/// core no time: the syntax of templates, and whether it is small enough to be one change.
+///
+/// # Errors
+/// A sentence.
+pub fn judge_items(items: &[Edit]) -> Result<(), String> {
+    for item in items {
+        if let Edit::Alert { after: Some(alert), .. } = item {
+            check_templates(alert.subject_template.as_deref(), alert.body_template.as_deref())
+                .map_err(|e| format!("alert {:?}: {e}", alert.name.as_str()))?;
+        }
+    }
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, items).map_err(|e| e.to_string())?;
+    if length.0 > LARGEST_CHANGE {
+        let (count, mib) = (items.len(), length.0.div_ceil(1024 * 1024));
+        return Err(format!(
+            "an edit of {count} items is too large for one change ({mib} MiB, 4 at most): make it in parts"
+        ));
+    }
+    Ok(())
+}
+
+/// Counts what is written to it, and keeps none of it.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn check_templates(subject: Option<&str>, body: Option<&str>) -> Result<(), String> {
     for (which, text) in [("subject", subject), ("body", body)] {
         if let Some(text) = text.filter(|t| !t.is_empty()) {
@@ -186,4 +227,40 @@ fn check_templates(subject: Option<&str>, body: Option<&str>) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(subject: &str) -> Edit {
+        let json = serde_json::json!({
+            "id": AlertId::from_random(1), "name": "ops", "subject_template": subject,
+            "channel": { "type": "discord", "webhook": "http://a.example.com/b" },
+        });
+        Edit::Alert { before: None, after: Some(serde_json::from_value(json).unwrap()) }
+    }
+
+    #[test]
+    fn an_edit_with_a_template_that_does_not_parse_is_refused_by_name() {
+        assert_eq!(judge_items(&[alert("{{ name }}")]), Ok(()));
+        let said = judge_items(&[alert("fine"), alert("{{ name")]).unwrap_err();
+        assert!(said.starts_with("alert \"ops\": subject template: "), "{said}");
+    }
+
+    #[test]
+    fn an_edit_that_is_too_large_says_how_large() {
+        let check = |n: u128| {
+            let json = serde_json::json!({
+                "id": CheckId::from_random(n), "name": format!("c{n}"), "interval": "30s", "timeout": "10s",
+                "target": { "type": "icmp", "host": "a.example.com" },
+            });
+            Edit::Check { before: None, after: Some(serde_json::from_value(json).unwrap()) }
+        };
+        let few: Vec<Edit> = (0..100).map(check).collect();
+        assert_eq!(judge_items(&few), Ok(()));
+        let many: Vec<Edit> = (0..50_000).map(check).collect();
+        let said = judge_items(&many).unwrap_err();
+        assert!(said.starts_with("an edit of 50000 items is too large for one change ("), "{said}");
+    }
 }

@@ -53,6 +53,14 @@ impl Core {
             }
             Ask::IncidentShow { id } => return answer(self.incident(id)),
             Ask::SilenceList => return answer(Reply::Silences(self.silences())),
+            Ask::ClusterConfig { .. } => return answer(Reply::Config { current: cluster, base: None }),
+            Ask::ClusterApply { items, dry_run } => {
+                let body = Body::HandEdit { items: items.clone() };
+                if *dry_run {
+                    return answer(self.tried(&body));
+                }
+                Ok(Some(body))
+            }
             Ask::Silence { who, length, reason } => {
                 let check = who.as_deref().map(|w| plan::find_check(&cluster, w)).transpose();
                 check.map(|check| Some(Body::Silence { check, length: *length, reason: reason.clone() }))
@@ -76,6 +84,14 @@ impl Core {
             Ok(None) => answer(Reply::refused("this question is not answered here")),
             Err(_) if !current && self.doubt(&request, &reply) => {}
             Err(why) => answer(Reply::refused(why)),
+        }
+    }
+
+    /// Whether an edit would be taken, as far as this node knows.
+    fn tried(&self, body: &Body) -> Reply {
+        match self.state.as_ref().map(|s| s.check(body)) {
+            Some(Err(why)) => Reply::refused(why.to_string()),
+            _ => Reply::done("nothing speaks against it", None),
         }
     }
 

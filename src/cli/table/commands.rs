@@ -1,7 +1,8 @@
 //! The rows of the table, in the order in which help shows them.
 
 use super::super::{
-    alert, check, cluster, complete, doctor, help, incident, init, man, node, serve, silence, status, trust,
+    alert, check, cluster, complete, doctor, editing, help, incident, init, man, node, serve, silence,
+    status, trust, wanted,
 };
 use super::flags::*;
 use super::{Arg, Command, Group};
@@ -445,6 +446,45 @@ one it made. All nodes must be there and able to take it, else nothing changes. 
 must be at least three heartbeats.",
         examples: &["qu cluster set dead_after 6s"],
         run: cluster::set,
+    },
+    Command {
+        path: &["cluster", "export"],
+        args: &[],
+        flags: &[&WITH_SECRETS],
+        short: "Print the configuration as a file to be kept",
+        long: "For version control: always in the same order, without what changes by itself, and without \
+secrets unless asked for.",
+        examples: &["qu cluster export > quptime.yaml"],
+        run: wanted::export,
+    },
+    Command {
+        path: &["cluster", "diff"],
+        args: &[arg("file")],
+        flags: &[&JSON],
+        short: "What applying a file would change",
+        long: "Exits 0 only when it would change nothing. The file may be - for standard input.",
+        examples: &["qu cluster diff quptime.yaml"],
+        run: wanted::diff,
+    },
+    Command {
+        path: &["cluster", "apply"],
+        args: &[arg("file")],
+        flags: &[&DRY_RUN, &UNASKED, &JSON],
+        short: "Make the configuration what a file says",
+        long: "Shows the difference, asks, and commits it as one change: checks and alerts that are not in the \
+file are removed. Applied again it changes nothing. The file may be - for standard input.",
+        examples: &["qu cluster apply quptime.yaml", "qu cluster apply --dry-run quptime.yaml"],
+        run: wanted::apply,
+    },
+    Command {
+        path: &["cluster", "edit"],
+        args: &[],
+        flags: &[&UNASKED],
+        short: "Edit the configuration in an editor",
+        long: "Opens a copy in $VISUAL, $EDITOR, vi or nano; checks what was saved, shows the difference, asks \
+and commits it as one change. When something is wrong with it, the editor opens again.",
+        examples: &["qu cluster edit"],
+        run: editing::run,
     },
     Command {
         path: &["completion"],

@@ -15,6 +15,9 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUNTIME_DIRECTORY", "set by systemd: where the control socket is"),
     ("XDG_CONFIG_HOME", "where the data directory of a user is"),
     ("XDG_RUNTIME_DIR", "where the control socket of a user is"),
+    ("VISUAL", "the editor of qu cluster edit"),
+    ("EDITOR", "likewise, when VISUAL is not set"),
+    ("TMPDIR", "where the copy for the editor is"),
     ("NO_COLOR", "honoured in that output is never coloured"),
 ];
 
@@ -38,7 +41,7 @@ pub const SETTINGS: &[(&str, &[&str], &str)] = &[
 /// Exit statuses: number, meaning.
 pub const STATUSES: &[(u8, &str)] = &[
     (0, "done; for qu status: the cluster has a quorum and a master"),
-    (1, "refused or failed; the reason is on standard error"),
+    (1, "refused or failed; the reason is on standard error; for qu cluster diff: there is a difference"),
     (2, "wrong usage"),
     (3, "no quorum or no master just now; nothing was changed, worth trying again"),
 ];

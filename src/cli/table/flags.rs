@@ -198,3 +198,9 @@ pub(super) static SUBJECT_FILE: Flag =
     file("subject-file", "Template for the subject in place of the built-in text; empty: the built-in");
 pub(super) static BODY_FILE: Flag =
     file("body-file", "Template for the body in place of the built-in text; empty: the built-in");
+
+// The configuration as a file.
+pub(super) static WITH_SECRETS: Flag =
+    bare("with-secrets", "Print passwords and webhooks too, in place of \"(unchanged)\"");
+pub(super) static DRY_RUN: Flag = bare("dry-run", "Only show the difference and whether it would be taken");
+pub(super) static UNASKED: Flag = Flag { letter: Some('y'), ..bare("yes", "Do not ask") };

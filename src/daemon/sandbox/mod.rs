@@ -254,7 +254,7 @@ impl Stage<'_> {
                 recv(arrivals) -> block => if let Ok(block) = block { self.print(&block) },
                 default(GLANCE) => {
                     self.glance(&mut verdicts)?;
-                    self.turn(&mut plan)?;
+                    self.turn(&mut plan, &verdicts)?;
                 }
             }
         }
@@ -279,8 +279,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn turn(&mut self, plan: &mut Break) -> Result<(), String> {
-        match plan.due() {
+    fn turn(&mut self, plan: &mut Break, verdicts: &Verdicts) -> Result<(), String> {
+        match plan.due(verdicts.are_down(&["web", "port"])) {
             None => {}
             Some(Turn::Stop) => {
                 self.web.stop();
@@ -316,9 +316,11 @@ impl Break {
         Break { due: both.unwrap_or_default() }
     }
 
-    fn due(&mut self) -> Option<Turn> {
+    /// The targets start again when they were seen down: on a slow machine that takes its time.
+    fn due(&mut self, down: bool) -> Option<Turn> {
         let (at, turn) = self.due.last().copied()?;
-        (Instant::now() >= at).then(|| self.due.pop())?;
+        let patience = if matches!(turn, Turn::Start) && !down { VERDICTS } else { Duration::ZERO };
+        (Instant::now() >= at.checked_add(patience)?).then(|| self.due.pop())?;
         Some(turn)
     }
 }
@@ -331,6 +333,10 @@ struct Verdicts {
 }
 
 impl Verdicts {
+    fn are_down(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.checks.get(*name) == Some(&Verdict::Down))
+    }
+
     /// What differs from the last picture; of the first picture, nothing.
     fn news(&mut self, view: &View) -> Vec<String> {
         let mut news = Vec::new();

@@ -3,6 +3,8 @@
 mod cluster;
 mod node;
 mod target;
+#[allow(dead_code)] // not by every target that shares this file
+pub mod terminal;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -34,28 +34,27 @@ impl Node {
     /// Made by `qu init`, not started.
     pub fn made(home: &Path, name: &str, secret: &str) -> Node {
         let mut node = Node::unmade(home, name);
-        let (port, address) = (node.port.to_string(), node.address());
-        let ran = node.run(
-            &[
-                "init",
-                "--advertise",
-                &address,
-                "--port",
-                &port,
-                "--key-type",
-                "ecdsa-p256",
-                "--secret-file",
-                "-",
-            ],
-            Some(secret),
-        );
+        node.init(secret);
+        node
+    }
+
+    /// Makes a node of the place.
+    pub fn init(&mut self, secret: &str) {
+        let (port, address) = (self.port.to_string(), self.address());
+        let flags = ["--port", &port, "--key-type", "ecdsa-p256", "--secret-file", "-"];
+        let words = [&["init", "--advertise", &address], flags.as_slice()].concat();
+        let ran = self.run(&words, Some(secret));
         assert_eq!(ran.status, 0, "{ran:?}");
+        self.is_called(&ran.out);
+    }
+
+    /// Takes note of who the node is, from what `qu init` printed.
+    pub fn is_called(&mut self, said: &str) {
         let line = |label: &str| {
-            let found = ran.out.lines().find_map(|l| l.strip_prefix(label));
+            let found = said.lines().find_map(|l| l.strip_prefix(label));
             found.expect("a line").trim().to_owned()
         };
-        (node.id, node.fingerprint) = (line("node "), line("fingerprint "));
-        node
+        (self.id, self.fingerprint) = (line("node "), line("fingerprint "));
     }
 
     /// Nothing but a place.
@@ -94,7 +93,8 @@ impl Node {
         self.port = port;
     }
 
-    fn command(&self) -> Command {
+    /// The program, in this node's environment and no other.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qu"));
         command.env_clear().env("QUPTIME_DIR", &self.dir).env("QUPTIME_SOCKET", &self.socket);
         command.envs(&self.env);
@@ -103,7 +103,13 @@ impl Node {
 
     /// Starts the daemon; it need not answer yet.
     pub fn start(&mut self) {
-        self.start_by(self.command());
+        self.start_by(self.command(), &[]);
+    }
+
+    /// Likewise, with further flags.
+    #[allow(dead_code)] // not by every target that shares this file
+    pub fn start_with(&mut self, flags: &[&str]) {
+        self.start_by(self.command(), flags);
     }
 
     /// Starts the daemon from a shell that has done this before: `ulimit -n 100`.
@@ -112,14 +118,16 @@ impl Node {
         let mut command = Command::new("/bin/sh");
         command.env_clear().env("QUPTIME_DIR", &self.dir).env("QUPTIME_SOCKET", &self.socket);
         command.args(["-c", &format!("{shell} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_qu")]);
-        self.start_by(command);
+        self.start_by(command, &[]);
     }
 
-    fn start_by(&mut self, mut command: Command) {
+    fn start_by(&mut self, mut command: Command, flags: &[&str]) {
         assert!(self.child.is_none(), "started twice");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log");
         command
-            .args(["serve", "--log-level", "debug"])
+            .env("QUPTIME_LOG", "debug")
+            .arg("serve")
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -147,6 +155,19 @@ impl Node {
 
     pub fn runs(&self) -> bool {
         self.child.is_some()
+    }
+
+    /// Waits until the daemon answers; false when it ended instead.
+    #[allow(dead_code)] // not by every target that shares this file
+    pub fn answers(&mut self) -> bool {
+        until("the daemon answers, or ends", || {
+            let child = self.child.as_mut().expect("it was started");
+            if child.try_wait().expect("a child").is_some() {
+                self.child = None;
+                return Some(false);
+            }
+            self.view().map(|_| true)
+        })
     }
 
     /// Death without a word.

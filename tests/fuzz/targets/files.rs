@@ -1,7 +1,11 @@
 //! What is read from disk: configuration that people write, and `state/` after any accident.
 
+use std::sync::OnceLock;
+
 use quptime::base::id::{NodeId, RequestId};
-use quptime::config::{NodeConfig, Overrides, YamlError, from_yaml, to_yaml, trust};
+use quptime::config::{
+    Cluster, Form, Kept, NodeConfig, Overrides, YamlError, from_yaml, to_yaml, trust, written,
+};
 use quptime::identity::cert;
 use quptime::probe::dns::files::ResolvConf;
 use quptime::state::command::Command;
@@ -34,10 +38,40 @@ pub fn cluster_yaml(bytes: &[u8]) {
         Ok(cluster) => {
             let written = to_yaml(&cluster);
             let read = from_yaml("cluster.yaml", &written, &mut || panic!("an id is missing in {written}"));
-            assert_eq!(read, Ok(cluster), "{written}");
+            assert_eq!(read.as_ref(), Ok(&cluster), "{written}");
+            kept(&self::written(&cluster, Form::Kept { secrets: false }), &cluster);
+            kept(text, &cluster);
         }
-        Err(e) => is_well_said(&e, text),
+        Err(e) => {
+            is_well_said(&e, text);
+            // Also of a file that is kept, which may leave out more; some of them, for the time it takes.
+            if text.len() % 8 == 0 {
+                match Kept::read("kept.yaml", text).and_then(|k| k.cluster(nobody(), &mut new_ids())) {
+                    Ok(wanted) => drop(to_yaml(&wanted)),
+                    Err(e) => is_well_said(&e, text),
+                }
+            }
+        }
     }
+}
+
+/// A file that is kept says of the configuration that it was made of what that says itself.
+fn kept(text: &str, cluster: &Cluster) {
+    let mut others = (1 << 100)..;
+    let mut other_id = || others.next().unwrap_or_default();
+    let wanted = Kept::read("kept.yaml", text).and_then(|k| k.cluster(cluster, &mut other_id));
+    assert_eq!(wanted.as_ref(), Ok(cluster), "{text}");
+}
+
+/// A cluster that has nothing to keep.
+fn nobody() -> &'static Cluster {
+    static NOBODY: OnceLock<Cluster> = OnceLock::new();
+    NOBODY.get_or_init(|| {
+        let text = "cluster_id: 00000007-0000-4000-8000-000000000000\nversion: 1\n\
+            updated_at: 2026-05-12T15:01:32Z\nsettings:\n  heartbeat: 1s\n  dead_after: 4s\n  \
+            master_cooldown: 2m\n  hysteresis: 2\npeers: []\nchecks: []\nalerts: []\n";
+        from_yaml("nobody.yaml", text, &mut new_ids()).expect("it is whole")
+    })
 }
 
 pub fn node_yaml(bytes: &[u8]) {
