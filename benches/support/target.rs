@@ -31,7 +31,7 @@ struct Counts {
     answered: AtomicU64,
     stop: AtomicBool,
     /// Which path was asked for and when, seconds; only while somebody wants to know.
-    arrivals: Mutex<Option<(Instant, Vec<(usize, f64)>)>>,
+    arrivals: Mutex<Option<Noted>>,
 }
 
 impl Target {
@@ -64,12 +64,13 @@ impl Target {
 
     /// From now on it notes when which path (a number) is asked for.
     pub fn note_arrivals(&self) {
-        *self.counts.arrivals.lock().expect("the arrivals") = Some((Instant::now(), Vec::new()));
+        *self.counts.arrivals.lock().expect("the arrivals") =
+            Some(Noted { begun: Instant::now(), arrivals: Vec::new() });
     }
 
     /// What was noted.
     pub fn arrivals(&self) -> Vec<(usize, f64)> {
-        self.counts.arrivals.lock().expect("the arrivals").take().map_or(Vec::new(), |(_, noted)| noted)
+        self.counts.arrivals.lock().expect("the arrivals").take().map_or(Vec::new(), |noted| noted.arrivals)
     }
 
     /// Requests answered so far.
@@ -90,11 +91,16 @@ impl Drop for Target {
 impl Counts {
     fn note(&self, asked: &[u8]) {
         let mut arrivals = self.arrivals.lock().expect("the arrivals");
-        let Some((begun, noted)) = &mut *arrivals else { return };
+        let Some(noted) = &mut *arrivals else { return };
         let path = asked.strip_prefix(b"GET /").and_then(|rest| rest.split(|b| *b == b' ').next());
         let number = path.and_then(|p| std::str::from_utf8(p).ok()?.parse().ok());
-        noted.extend(number.map(|n| (n, begun.elapsed().as_secs_f64())));
+        noted.arrivals.extend(number.map(|n| (n, noted.begun.elapsed().as_secs_f64())));
     }
+}
+
+struct Noted {
+    begun: Instant,
+    arrivals: Vec<(usize, f64)>,
 }
 
 struct Connection {
