@@ -172,7 +172,7 @@ fn the_list_says_how_it_stands_with_each_destination() {
     let table = bench.node().ok(&["alert", "list"]);
     assert!(table.lines().any(|l| l.contains(" mail ") && l.contains(" 1 ") && l.contains("451")), "{table}");
     let status = bench.node().ok(&["status"]);
-    assert!(status.contains("\"mail\": 1 messages waiting") && status.contains("451"), "{status}");
+    assert!(status.contains("\"mail\": 1 message waiting") && status.contains("451"), "{status}");
 
     bench.mail.set_mood(SmtpMood::Accept);
     bench.node().ok(&["alert", "test", "mail"]);
@@ -189,7 +189,7 @@ fn the_list_says_how_it_stands_with_each_destination() {
     assert!(lost["last_error"].as_str().is_some_and(|e| e.contains("550")), "{lost}");
     assert_eq!(lost["queue"], 0);
     let status = bench.node().ok(&["status"]);
-    assert!(status.contains("\"mail\": 1 messages given up, 0 waiting"), "{status}");
+    assert!(status.contains("\"mail\": 1 message given up, 0 waiting"), "{status}");
     let log = bench.node().log();
     assert!(log.lines().any(|l| l.contains("error deliver") && l.contains("550")), "{log}");
 }

@@ -54,6 +54,7 @@ macro_rules! stories {
 
 stories! {
     operations "Replace a dead node" => replace_a_dead_node;
+    operations "Keys and secrets" => keys_and_secrets;
     operations "Configuration in git" => configuration_in_git;
     operations "Watch the watcher" => watch_the_watcher;
     troubleshooting "A node lost everything" => a_node_lost_everything;

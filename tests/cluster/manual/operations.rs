@@ -39,6 +39,24 @@ pub fn watch_the_watcher(s: &mut Story) {
     assert!(paged.exists());
 }
 
+pub fn keys_and_secrets(s: &mut Story) {
+    s.cluster(&["alpha", "beta"]);
+    let old = s.node("alpha").fingerprint.clone();
+    s.run("alpha");
+    let listed = s.run("alpha").out;
+    let others = s.node("beta").fingerprint.clone();
+    assert!(!listed.contains(&old) && listed.contains(&others), "{listed}");
+    s.whole();
+    let secret = |dir: std::path::PathBuf| {
+        let text = std::fs::read_to_string(dir.join("node.yaml")).expect("a file");
+        text.lines().find(|l| l.starts_with("cluster_secret: ")).expect("a secret").to_owned()
+    };
+    let before = secret(s.node("alpha").dir.clone());
+    s.run("alpha");
+    let after = secret(s.node("alpha").dir.clone());
+    assert!(after != before && after == secret(s.node("beta").dir.clone()));
+}
+
 pub fn configuration_in_git(s: &mut Story) {
     s.cluster(&["alpha", "beta"]);
     let webhook = "http://127.0.0.1:1/hidden";
