@@ -7,17 +7,17 @@ quptime_repair() {
   [ -d "$dir" ] || return 0
   chown quptime:quptime "$dir"
   chmod 0750 "$dir"
-  files='node\.yaml|cluster\.yaml|cluster\.yaml\.rejected-[^/]*|trust\.yaml|join\.yaml|qu\.lock'
-  files="($files)(\\.new)?|keys/(private|public|cert)\\.pem"
-  files="$files|state(\\.damaged-[^/]*)?/(vote|snapshot|mark|founding|log-[0-9]+)(\\.new)?"
-  dirs='keys|state(\.damaged-[^/]*)?'
+  files='node\.yaml|cluster\.yaml|cluster\.yaml\.rejected-[^/]*|trust\.yaml|join\.yaml|last-backup|qu\.lock'
+  files="($files)(\\.new)?|keys/(next(\\.new|\\.old)?/)?(private|public|cert)\\.pem"
+  files="$files|state(\\.(damaged|replaced)-[^/]*)?/(vote|snapshot|mark|founding|log-[0-9]+)(\\.new)?"
+  dirs='keys(/next(\.new|\.old)?)?|state(\.(damaged|replaced)-[^/]*)?'
   find -P "$dir" -xdev -mindepth 1 -regextype posix-extended \
     \( -type d -regex "$dir/($dirs)" -o -type f -links 1 -regex "$dir/($files)" \) \
     \( ! -user quptime -o ! -group quptime \) -execdir chown -h quptime:quptime '{}' +
   setpriv --reuid=quptime --regid=quptime --init-groups find -P "$dir" -xdev -mindepth 1 -user quptime \
     -regextype posix-extended \( \
     -type d -regex "$dir/($dirs)" ! -perm 0700 -execdir chmod 0700 '{}' ';' -o \
-    -type f -regex "$dir/keys/(public|cert)\\.pem" ! -perm 0644 -execdir chmod 0644 '{}' ';' -o \
-    -type f ! -regex "$dir/keys/(public|cert)\\.pem" -regex "$dir/($files)" ! -perm 0600 \
+    -type f -regex "$dir/keys/(next(\\.new|\\.old)?/)?(public|cert)\\.pem" ! -perm 0644 -execdir chmod 0644 '{}' ';' -o \
+    -type f ! -regex "$dir/keys/(next(\\.new|\\.old)?/)?(public|cert)\\.pem" -regex "$dir/($files)" ! -perm 0600 \
     -execdir chmod 0600 '{}' ';' \)
 }

@@ -170,8 +170,13 @@ pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileErro
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(at("create", path))?;
-    give_to_owner(path, &file)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at("write", path))
+    let written = give_to_owner(path, &file)
+        .and_then(|()| file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at("write", path)));
+    if written.is_err() {
+        // The first error is the one to tell; half a file is nobody's.
+        drop(fs::remove_file(path));
+    }
+    written
 }
 
 #[cfg(test)]

@@ -11,5 +11,6 @@ pub mod id;
 pub mod log;
 pub mod rng;
 pub mod shared;
+pub mod tar;
 pub mod text;
 pub mod units;

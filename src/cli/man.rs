@@ -34,6 +34,7 @@ macro_rules! pages {
 pub const PAGES: &[Page] = pages![
     "qu" "1",
     "qu-alert" "1",
+    "qu-backup" "1",
     "qu-check" "1",
     "qu-cluster" "1",
     "qu-completion" "1",
@@ -41,6 +42,7 @@ pub const PAGES: &[Page] = pages![
     "qu-incident" "1",
     "qu-init" "1",
     "qu-node" "1",
+    "qu-restore" "1",
     "qu-sandbox" "1",
     "qu-serve" "1",
     "qu-silence" "1",

@@ -12,6 +12,7 @@
 
 mod alert;
 mod ask;
+mod backup;
 mod check;
 mod cluster;
 mod complete;

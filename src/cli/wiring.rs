@@ -2,13 +2,13 @@
 //! files are, how a node is made, and the daemon itself.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::clock::{Clock, RealClock};
 use crate::base::{file, text};
 use crate::config::node::{self, Overrides};
 use crate::config::paths::{self, Env, Paths};
-use crate::daemon::{self, start};
+use crate::daemon::{self, backup, start};
 use crate::sys::{cred, signal};
 
 use super::init::{Made, NewNode};
@@ -95,6 +95,48 @@ pub fn pings() -> crate::view::mesh::Pings {
 /// Whether a daemon could listen there: it is tried, and let go at once.
 pub fn could_listen(ip: std::net::IpAddr, port: u16) -> Result<(), String> {
     crate::transport::listen::bind(Some(ip), port).map(drop).map_err(|e| e.to_string())
+}
+
+/// A backup.
+pub struct Archive {
+    /// What it holds.
+    pub content: backup::Content,
+    /// The tar file.
+    pub bytes: Vec<u8>,
+}
+
+/// The largest backup that is read, bytes.
+pub const LARGEST_BACKUP: u64 = backup::LARGEST_ARCHIVE;
+
+/// Makes a backup of the node in a directory.
+pub fn backup(dir: &Path) -> Result<Archive, Failure> {
+    let (bytes, content) =
+        backup::pack(&Paths::new(dir), RealClock::new().wall()).map_err(Failure::Failed)?;
+    Ok(Archive { content, bytes })
+}
+
+/// Puts a backup into a file.
+pub fn save_backup(target: &Path, bytes: &[u8], force: bool) -> Result<(), Failure> {
+    backup::save(target, bytes, force).map_err(Failure::Failed)
+}
+
+/// Notes that a backup was made now.
+pub fn mark_backup(dir: &Path) -> Result<(), String> {
+    backup::mark(&Paths::new(dir), RealClock::new().wall())
+}
+
+/// Puts a node back; also says where the state is kept that was there.
+pub fn restore(
+    dir: &Path,
+    source: &str,
+    bytes: Vec<u8>,
+    force: bool,
+) -> Result<(Archive, Option<PathBuf>), Failure> {
+    let unpacked = backup::unpack(&bytes);
+    let unpacked = unpacked.map_err(|e| Failure::Failed(format!("{source}: {e}; nothing was restored")))?;
+    let restored = backup::restore(&Paths::new(dir), &unpacked, force, RealClock::new().wall());
+    let restored = restored.map_err(Failure::Failed)?;
+    Ok((Archive { content: unpacked.content, bytes }, restored.state_kept))
 }
 
 /// Runs the daemon until it is told to stop.

@@ -433,10 +433,11 @@ impl Files {
             self.ours = Some(cluster);
             return;
         }
-        let written = self.sight.replace(&text).map_err(|e| text::chain(&e)).and_then(|how| match how {
-            Replaced::Done => self.write_trust(&cluster).map(|()| how),
-            Replaced::Overtaken => Ok(how),
-        });
+        let written =
+            self.sight.replace(&text, began).map_err(|e| text::chain(&e)).and_then(|how| match how {
+                Replaced::Done => self.write_trust(&cluster).map(|()| how),
+                Replaced::Overtaken => Ok(how),
+            });
         match written {
             // Their edit is judged first.
             Ok(Replaced::Overtaken) => self.waiting = Some(cluster),

@@ -21,6 +21,7 @@
 //! writes (`consensus.rs` keeps what does not fit), and the store waits for the core alone.
 #![forbid(unsafe_code)]
 
+pub mod backup;
 mod changes;
 mod consensus;
 mod core;
@@ -215,8 +216,8 @@ impl Life {
             Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?, keys);
         let past = inlet.past();
         // A node that has to catch up knows less than its files.
-        if let Some(committed) = found.committed.as_ref().filter(|_| core_node.status().counts) {
-            files.remember(committed);
+        if core_node.status().counts {
+            found.committed.iter().chain(&found.filed).for_each(|known| files.remember(known));
         }
         threads.spawn("files", move || files.run()).map_err(failed)?;
 

@@ -147,17 +147,17 @@ impl Sight {
     ///
     /// # Errors
     /// [`FileError`]; the file is as it was then.
-    pub fn replace(&mut self, text: &str) -> Result<Replaced, FileError> {
+    pub fn replace(&mut self, text: &str, now: Mono) -> Result<Replaced, FileError> {
         if !self.is_known() {
             file::replace(&self.path, text.as_bytes(), 0o600)?;
-            self.dealt(text);
+            self.placed(text, now);
             return Ok(Replaced::Done);
         }
         let temp = file::beside(&self.path, ".new");
         let replaced = file::write_synced(&temp, text.as_bytes(), 0o600).and_then(|()| self.put(&temp));
         if matches!(replaced, Ok(Replaced::Done)) {
             // From here on the file says it, whatever becomes of its durability.
-            self.dealt(text);
+            self.placed(text, now);
         }
         // Whatever stands there now is not needed, or was put into the file's place.
         match (fs::remove_file(&temp), replaced?) {
@@ -165,6 +165,14 @@ impl Sight {
             (_, Replaced::Done) => file::sync_parent(&self.path).map(|()| Replaced::Done),
             (_, Replaced::Overtaken) => Ok(Replaced::Overtaken),
         }
+    }
+
+    /// What stands there is ours: it need not rest before it is written over. Should somebody have
+    /// saved since, this look is theirs, and not settled.
+    fn placed(&mut self, text: &str, now: Mono) {
+        self.dealt(text);
+        let look = self.look().ok();
+        self.seen = look.map(|look| Seen { look, since: now, settled: false, broken: false });
     }
 
     /// Takes the file's place, and gives it back if it was not the known text that stood there. The

@@ -20,6 +20,7 @@ use crate::identity::{Fingerprint, KeyKind, Keys, Known, Trust, keys, secret};
 use crate::log;
 use crate::quorum::io::{Boot, File, Timing};
 use crate::quorum::message::{Blank, Entry, Incarnation};
+use crate::state::command::Command;
 use crate::state::{State, snapshot};
 use crate::store::disk::RealDisk;
 use crate::store::{Opened, Store, StoreError};
@@ -190,6 +191,9 @@ pub struct Found {
     pub timing: Timing,
     /// What `state/` says was committed last, if it says anything.
     pub committed: Option<Arc<Cluster>>,
+    /// The configuration that `cluster.yaml` was written from, as far as `state/` still tells: it
+    /// may be any version that the log goes through.
+    pub filed: Option<Arc<Cluster>>,
     /// Whom to trust until there is a state.
     pub trust: Arc<Trust>,
     /// Everybody whom any file names, for a node that has to catch up.
@@ -210,6 +214,7 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
         let trust = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
         finish_rotation(&cluster, node);
         let committed = Some(Arc::clone(state.cluster()));
+        let filed = file.as_ref().and_then(|f| as_of(f.version, state.clone(), &remembered.entries));
         let in_file = file.iter().flat_map(|f| f.peers.values().map(Known::from));
         let known = and_kept(in_file.fold(trust.clone(), also), paths, node.config.node_id)?;
         return Ok(Found {
@@ -218,6 +223,7 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
             store,
             cluster,
             committed,
+            filed,
             trust: Arc::new(trust),
             known: Arc::new(known),
         });
@@ -244,7 +250,26 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
     let trusted = Arc::new(and_kept(trusted, paths, node.config.node_id)?);
     let boot = Boot::Blank { life, file: known };
     let timing = timing(&cluster.settings);
-    Ok(Found { boot, store, cluster, timing, committed: None, trust: Arc::clone(&trusted), known: trusted })
+    let trust = Arc::clone(&trusted);
+    Ok(Found { boot, store, cluster, timing, committed: None, filed: None, trust, known: trusted })
+}
+
+/// The configuration of this version, on the way from a state through what follows it. What was
+/// never committed is no harm: no file was written from it.
+fn as_of(version: u64, mut state: State, entries: &[Entry]) -> Option<Arc<Cluster>> {
+    let mut entries = entries.iter();
+    while state.cluster().version < version {
+        let entry = entries.next()?;
+        let command = entry.command.as_ref().map(|c| (c.request, serde_json::from_str::<Command>(&c.text)));
+        let (request, command) = match command {
+            Some((request, Ok(command))) => (Some(request), Some(command)),
+            // It is refused elsewhere, with a reason.
+            Some((_, Err(_))) => return None,
+            None => (None, None),
+        };
+        state.apply(entry.index, request, command.as_ref());
+    }
+    Some(Arc::clone(state.cluster())).filter(|c| c.version == version)
 }
 
 /// A new key that was committed before the end, and not in the files yet.
@@ -373,7 +398,7 @@ mod tests {
     use super::*;
     use crate::base::id::RequestId;
     use crate::quorum::message::Command as Sealed;
-    use crate::state::command::{Body, Change, Command, Setting};
+    use crate::state::command::{Body, Change, Setting};
 
     #[test]
     fn a_node_that_starts_keeps_the_longest_promise_that_its_log_speaks_of() {

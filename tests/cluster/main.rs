@@ -15,6 +15,7 @@ mod leftovers;
 mod looking;
 mod manual;
 mod mishaps;
+mod procedures;
 mod refusals;
 mod sandbox;
 mod secret;

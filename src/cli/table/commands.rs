@@ -1,8 +1,8 @@
 //! The rows of the table, in the order in which help shows them.
 
 use super::super::{
-    alert, check, cluster, complete, doctor, editing, help, incident, init, man, node, serve, silence,
-    status, trust, wanted,
+    alert, backup, check, cluster, complete, doctor, editing, help, incident, init, man, node, serve,
+    silence, status, trust, wanted,
 };
 use super::flags::*;
 use super::{Arg, Command, Group};
@@ -14,6 +14,7 @@ const fn arg(name: &'static str) -> Arg {
 const NAMED: Arg = arg("name");
 const CHECKED: Arg = arg("check");
 const ALERTED: Arg = arg("alert");
+const BACKUP: Arg = arg("file");
 const NODE_ID: Arg = arg("node-id");
 const ON_OFF: Arg = Arg { name: "on|off", many: false, words: &["on", "off"] };
 
@@ -51,6 +52,27 @@ never overwritten.",
 node.yaml a node is made first, as by qu init. SIGTERM and SIGINT stop it in order.",
         examples: &["qu serve", "qu serve --log-level debug"],
         run: serve::run,
+    },
+    Command {
+        path: &["backup"],
+        args: &[BACKUP],
+        flags: &[&DIR, &FORCE],
+        short: "Put what makes this node into one archive",
+        long: "A tar file, mode 0600, of node.yaml, keys, cluster.yaml and trust.yaml, with their SHA-256 sums; - \
+is standard output. It holds the node's key and the cluster's secrets. The daemon may run. state/ is not in it.",
+        examples: &["qu backup /var/backups/quptime.tar"],
+        run: backup::save,
+    },
+    Command {
+        path: &["restore"],
+        args: &[BACKUP],
+        flags: &[&DIR, &FORCE],
+        short: "Put a node back from its archive",
+        long: "The daemon must not run. Everything in the archive is judged before the first file is written. A \
+node that is there already is replaced with --force only, and another node, or one of another cluster, never. A \
+state/ that is there is put aside: the node learns the state from the others.",
+        examples: &["qu restore /var/backups/quptime.tar"],
+        run: backup::restore,
     },
     Command {
         path: &["sandbox"],

@@ -69,7 +69,7 @@ fn save_unseen(sight: &mut Sight, text: &str) {
 fn a_save_within_the_tick_of_the_last_look_is_noticed() {
     let here = Here::new("tick");
     let mut sight = Sight::new(here.file());
-    assert_eq!(sight.replace("target: 1").unwrap(), Replaced::Done);
+    assert_eq!(sight.replace("target: 1", at(10)).unwrap(), Replaced::Done);
     assert!(matches!(sight.glance(at(10), later()), Sighting::Known));
     save_unseen(&mut sight, "target: 3");
     assert_eq!(edited(sight.glance(at(11), later())), "target: 3");
@@ -79,7 +79,7 @@ fn a_save_within_the_tick_of_the_last_look_is_noticed() {
 fn a_look_settles_one_tick_after_it_was_first_seen_and_is_not_read_again() {
     let here = Here::new("settle");
     let mut sight = Sight::new(here.file());
-    sight.replace("one").unwrap();
+    sight.replace("one", at(10)).unwrap();
     for (second, settled) in [(10, false), (11, false), (12, true)] {
         assert!(matches!(sight.glance(at(second), later()), Sighting::Known));
         assert_eq!(sight.seen.unwrap().settled, settled);
@@ -87,10 +87,22 @@ fn a_look_settles_one_tick_after_it_was_first_seen_and_is_not_read_again() {
 }
 
 #[test]
+fn what_was_just_written_need_not_rest_before_it_is_written_over() {
+    let here = Here::new("again");
+    let mut sight = Sight::new(here.file());
+    for text in ["one", "two", "three"] {
+        sight.replace(text, at(1)).unwrap();
+        let saved = fs::metadata(here.file()).unwrap().modified().unwrap();
+        let ms = u64::try_from(saved.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        assert!(matches!(sight.glance(at(1), Wall(ms + 10)), Sighting::Known));
+    }
+}
+
+#[test]
 fn an_edit_stays_new_until_it_was_dealt_with() {
     let here = Here::new("new");
     let mut sight = Sight::new(here.file());
-    sight.replace("one").unwrap();
+    sight.replace("one", at(0)).unwrap();
     fs::write(here.file(), "two").unwrap();
     for second in 1..4 {
         assert_eq!(edited(sight.glance(at(second), later())), "two");
@@ -103,7 +115,7 @@ fn an_edit_stays_new_until_it_was_dealt_with() {
 fn an_edit_rests_before_it_is_read() {
     let here = Here::new("rest");
     let mut sight = Sight::new(here.file());
-    sight.replace("one").unwrap();
+    sight.replace("one", at(0)).unwrap();
     fs::write(here.file(), "two").unwrap();
     let saved = fs::metadata(here.file()).unwrap().modified().unwrap();
     let ms = u64::try_from(saved.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
@@ -115,14 +127,14 @@ fn an_edit_rests_before_it_is_read() {
 fn an_edit_between_the_look_and_the_write_is_not_overwritten() {
     let here = Here::new("overtaken");
     let mut sight = Sight::new(here.file());
-    sight.replace("one").unwrap();
+    sight.replace("one", at(0)).unwrap();
     assert!(matches!(sight.glance(at(1), later()), Sighting::Known));
     fs::write(here.file(), "theirs").unwrap();
-    assert_eq!(sight.replace("ours").unwrap(), Replaced::Overtaken);
+    assert_eq!(sight.replace("ours", at(0)).unwrap(), Replaced::Overtaken);
     assert_eq!(edited(sight.glance(at(2), later())), "theirs");
     assert_eq!(here.names(), 1, "no temporary file");
     sight.dealt("theirs");
-    assert_eq!(sight.replace("ours").unwrap(), Replaced::Done);
+    assert_eq!(sight.replace("ours", at(0)).unwrap(), Replaced::Done);
     assert_eq!(fs::read_to_string(here.file()).unwrap(), "ours");
     assert_eq!(here.names(), 1, "no temporary file");
 }
@@ -131,13 +143,13 @@ fn an_edit_between_the_look_and_the_write_is_not_overwritten() {
 fn a_removed_file_is_gone_and_one_that_came_meanwhile_is_kept() {
     let here = Here::new("gone");
     let mut sight = Sight::new(here.file());
-    sight.replace("one").unwrap();
+    sight.replace("one", at(0)).unwrap();
     fs::remove_file(here.file()).unwrap();
     assert!(matches!(sight.glance(at(1), later()), Sighting::Gone));
     fs::write(here.file(), "theirs").unwrap();
-    assert_eq!(sight.replace("one").unwrap(), Replaced::Overtaken);
+    assert_eq!(sight.replace("one", at(0)).unwrap(), Replaced::Overtaken);
     fs::remove_file(here.file()).unwrap();
-    assert_eq!(sight.replace("one").unwrap(), Replaced::Done);
+    assert_eq!(sight.replace("one", at(0)).unwrap(), Replaced::Done);
     assert_eq!(fs::read_to_string(here.file()).unwrap(), "one");
 }
 
@@ -145,15 +157,15 @@ fn a_removed_file_is_gone_and_one_that_came_meanwhile_is_kept() {
 fn a_file_that_is_a_directory_or_no_text_is_told_once_and_left_alone() {
     let here = Here::new("broken");
     let mut sight = Sight::new(here.file());
-    sight.replace("one").unwrap();
+    sight.replace("one", at(0)).unwrap();
     fs::write(here.file(), [0xff, 0xfe]).unwrap();
     assert!(matches!(sight.glance(at(1), later()), Sighting::Broken(_)));
     assert!(matches!(sight.glance(at(2), later()), Sighting::StillBroken));
-    assert_eq!(sight.replace("two").unwrap(), Replaced::Overtaken);
+    assert_eq!(sight.replace("two", at(0)).unwrap(), Replaced::Overtaken);
     fs::remove_file(here.file()).unwrap();
     fs::create_dir(here.file()).unwrap();
     assert!(matches!(sight.glance(at(3), later()), Sighting::Broken(_)));
-    assert_eq!(sight.replace("two").unwrap(), Replaced::Overtaken);
+    assert_eq!(sight.replace("two", at(0)).unwrap(), Replaced::Overtaken);
     fs::remove_dir(here.file()).unwrap();
     fs::write(here.file(), "one").unwrap();
     assert!(matches!(sight.glance(at(4), later()), Sighting::Known), "as it was");
@@ -163,7 +175,7 @@ fn a_file_that_is_a_directory_or_no_text_is_told_once_and_left_alone() {
 fn a_mode_that_was_mended_is_a_new_look() {
     let here = Here::new("mode");
     let mut sight = Sight::new(here.file());
-    sight.replace("one").unwrap();
+    sight.replace("one", at(0)).unwrap();
     let look = sight.look().unwrap();
     let changed = |look: Look| {
         std::os::unix::fs::chown(here.file(), None, None).unwrap();
@@ -177,7 +189,7 @@ fn a_mode_that_was_mended_is_a_new_look() {
 fn where_files_cannot_be_exchanged_the_last_look_is_as_late_as_possible() {
     let here = Here::new("over");
     let mut sight = Sight::new(here.file());
-    sight.replace("one").unwrap();
+    sight.replace("one", at(0)).unwrap();
     let temp = here.0.join("temp");
     fs::write(&temp, "two").unwrap();
     fs::write(here.file(), "theirs").unwrap();

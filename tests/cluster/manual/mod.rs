@@ -53,6 +53,8 @@ macro_rules! stories {
 }
 
 stories! {
+    operations "Backup" => backup;
+    operations "Restore one node" => restore_one_node;
     operations "Replace a dead node" => replace_a_dead_node;
     operations "Keys and secrets" => keys_and_secrets;
     operations "Configuration in git" => configuration_in_git;
