@@ -1,7 +1,7 @@
 //! Who hears whom: this node's own row, asked of it by peers, and the rows of all, asked of them.
 //!
 //! A question goes to every peer that there is a connection to; the answers are collected until all
-//! have come or [`PATIENCE`] has passed, then whoever asked gets what there is. Nothing that a peer
+//! have come or `PATIENCE` has passed, then whoever asked gets what there is. Nothing that a peer
 //! says here is believed for anything but showing it under that peer's name.
 
 use std::collections::BTreeMap;

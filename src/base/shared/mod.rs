@@ -7,7 +7,7 @@
 //! pointers and of what changed.
 //!
 //! * Items are in strict order, in each group and from group to group; no group is empty.
-//! * A group has at most [`MOST`] items.
+//! * A group has at most `MOST` items.
 //!
 //! The order is the caller's, and must be the same at every call: [`map::SharedMap`] keeps it by
 //! type, and is what nearly everybody wants.
