@@ -67,7 +67,11 @@ fn the_archive_is_a_tar_file_that_other_tools_read() {
         .env("QUPTIME_DIR", &node.dir)
         .output()
         .expect("qu runs");
-    assert!(ran.status.success() && ran.stdout.len().is_multiple_of(512) && ran.stdout.starts_with(b"cluster.yaml\0"));
+    assert!(
+        ran.status.success()
+            && ran.stdout.len().is_multiple_of(512)
+            && ran.stdout.starts_with(b"cluster.yaml\0")
+    );
     let said = node.refused(&["backup", home.path().join("no/such/place").to_str().expect("text")], 1);
     assert!(said.contains("no backup was made"), "{said}");
 }
