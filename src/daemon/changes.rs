@@ -177,6 +177,7 @@ impl Core {
     pub(super) fn on_refused(&mut self, id: RequestId, why: Refusal) {
         if let Some(checks) = self.proposed.remove(&id) {
             checks.into_iter().for_each(|check| self.tally.clear(check));
+            self.verdicts_from = self.clock.mono() + AGAIN;
         }
         let now = self.clock.mono();
         let Some(w) = self.requests.get_mut(id) else { return };

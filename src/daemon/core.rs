@@ -106,6 +106,8 @@ pub struct Core {
     pub(super) odd_secrets: BTreeSet<NodeId>,
     /// Verdicts proposed by this master, by request.
     pub(super) proposed: BTreeMap<RequestId, Vec<CheckId>>,
+    /// Verdicts were refused for the moment: none are proposed before this.
+    pub(super) verdicts_from: Mono,
     pub(super) outgoing: Outgoing,
     pub(super) owed: Owed,
     pub(super) picture: Picture,
@@ -189,6 +191,7 @@ impl Core {
             put_out: false,
             odd_secrets: BTreeSet::new(),
             proposed: BTreeMap::new(),
+            verdicts_from: Mono(0),
             outgoing: Outgoing::default(),
             owed: Owed::default(),
             picture: Picture::new(now),
@@ -330,7 +333,8 @@ impl Core {
         next = next.min(self.next_round()).min(self.next_secret_round());
         next = next.min(self.outgoing.flush_at()).min(self.picture.publish_at());
         if self.acting {
-            next = next.min(self.tally.next_deadline()).min(self.owed.next_deadline());
+            next =
+                next.min(self.tally.next_deadline().max(self.verdicts_from)).min(self.owed.next_deadline());
         }
         if self.out.notify.watchdog.is_some() {
             next = next.min(self.alive_at);

@@ -100,6 +100,9 @@ impl Core {
     /// As master: proposes the verdicts that the reports call for. Nothing has happened until they
     /// are committed.
     pub(super) fn propose_verdicts(&mut self, now: Mono) {
+        if now < self.verdicts_from {
+            return;
+        }
         let limit = if self.acting { VERDICTS } else { 0 };
         if limit == 0 && self.tally.next_deadline() > now {
             return;
