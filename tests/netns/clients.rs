@@ -70,7 +70,8 @@ impl Book {
 
     fn request(&self) -> RequestId {
         let n = self.requests.fetch_add(1, Ordering::Relaxed);
-        RequestId::from_random((u128::from(n) + 1) << 64 | 0xc11e)
+        // All of its bits: those that an id has for its version take some of any number's away.
+        RequestId::from_random(Rng::new(n).next_u128())
     }
 
     /// An acknowledgment: its version is new, and later than every one that was given before the
