@@ -480,3 +480,42 @@ fn names_of_flags_and_pages_are_found_in_texts() {
     assert_eq!(long_name("--tls[=true|false]"), "tls");
     assert_eq!(references("see quptime.yaml(5), f(1) and qu-node(1)").len(), 2);
 }
+
+/// The names that the program gives to files of its data directory, as its source says them.
+fn files_of_the_program() -> BTreeSet<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut names = BTreeSet::new();
+    for file in ["config/paths.rs", "daemon/backup.rs", "daemon/start.rs"] {
+        let text = std::fs::read_to_string(root.join(file)).expect("a source");
+        for call in ["self.dir.join(", "paths.dir().join("] {
+            for after in text.split(call).skip(1) {
+                let after = after.trim_start_matches("format!(");
+                if let Some(name) = after.strip_prefix('"').and_then(|t| t.split('"').next()) {
+                    names.insert(name.replace("{time}", "TIME"));
+                }
+            }
+        }
+        for after in text.split("beside(&paths.state(), &format!(\"").skip(1) {
+            let suffix = after.split('{').next().unwrap_or_default();
+            names.insert(format!("state{suffix}TIME"));
+        }
+    }
+    names
+}
+
+#[test]
+fn every_file_of_the_data_directory_is_in_the_manual_and_no_other() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("man/qu.1");
+    let page = std::fs::read_to_string(page).expect("a page");
+    let files = page.split(".Sh FILES\n").nth(1).and_then(|t| t.split("\n.Sh ").next()).expect("a section");
+    let files = files.split("elsewhere").next().unwrap_or_default();
+    let named: BTreeSet<String> = files
+        .lines()
+        .filter_map(|l| l.strip_prefix(".It Pa "))
+        .filter(|name| !name.starts_with('/') && !name.starts_with("keys/n"))
+        .map(|name| name.trim_end_matches('/').to_owned())
+        .collect();
+    let program = files_of_the_program();
+    assert!(program.len() > 8, "{program:?}");
+    same("qu.1, FILES", &program, &named);
+}
