@@ -13,7 +13,7 @@ if machine_boot alpha; then
   HOW="a booted Debian (systemd $(machine alpha systemctl --version | sed -n '1s/[^ ]* \([0-9]*\).*/\1/p'))"
   BOOTED=yes
 else
-  HOW="a chroot: this machine cannot boot a container (last line: $(tail -n 1 "$MACHINES/alpha.log" 2>/dev/null))"
+  HOW="a chroot: this machine cannot boot a container (last line: $(tail -n 1 "$MACHINES/alpha.log" 2>/dev/null || :))"
   BOOTED=
   mkdir -p "$IN/proc" && mount -t proc proc "$IN/proc"
 fi
