@@ -327,7 +327,7 @@ impl Files {
             self.write_from = Mono(0);
             return Judged::Done;
         }
-        if let Err(why) = plan::judge_items(&items) {
+        if let Err(why) = plan::judge_size(&items) {
             return self.reject(text, &why);
         }
         let found = differences(&base, &edited);

@@ -170,17 +170,21 @@ fn edit_alert(cluster: &Cluster, who: &str, fields: &AlertFields) -> Result<Chan
 /// # Errors
 /// Which alert's template is wrong, at which line and column of it, and why.
 pub fn templates(before: &Cluster, edited: &Cluster) -> Result<(), String> {
-    for alert in edited.alerts.values() {
-        let old = before.alerts.get(&alert.id);
-        let new = |text: &Option<String>, old: Option<&Option<String>>| {
-            text.clone().filter(|_| old.is_none_or(|old| old != text))
-        };
-        let subject = new(&alert.subject_template, old.map(|a| &a.subject_template));
-        let body = new(&alert.body_template, old.map(|a| &a.body_template));
-        check_templates(subject.as_deref(), body.as_deref())
-            .map_err(|why| format!("alert {:?}: {why}", alert.name.as_str()))?;
-    }
-    Ok(())
+    edited
+        .alerts
+        .values()
+        .try_for_each(|alert| alert_templates(before.alerts.get(&alert.id).map(|a| &**a), alert))
+}
+
+/// The templates of one alert, but for those that the old one has too.
+fn alert_templates(old: Option<&Alert>, alert: &Alert) -> Result<(), String> {
+    let subject = alert.subject_template.as_deref();
+    let body = alert.body_template.as_deref();
+    check_templates(
+        subject.filter(|_| old.is_none_or(|old| old.subject_template.as_deref() != subject)),
+        body.filter(|_| old.is_none_or(|old| old.body_template.as_deref() != body)),
+    )
+    .map_err(|why| format!("alert {:?}: {why}", alert.name.as_str()))
 }
 
 /// What of an edit of many items can be judged without the state, and should be where it costs the
@@ -191,10 +195,17 @@ pub fn templates(before: &Cluster, edited: &Cluster) -> Result<(), String> {
 pub fn judge_items(items: &[Edit]) -> Result<(), String> {
     for item in items {
         if let Edit::Alert { after: Some(alert), .. } = item {
-            check_templates(alert.subject_template.as_deref(), alert.body_template.as_deref())
-                .map_err(|e| format!("alert {:?}: {e}", alert.name.as_str()))?;
+            alert_templates(None, alert)?;
         }
     }
+    judge_size(items)
+}
+
+/// Whether an edit of many items is small enough to be one change.
+///
+/// # Errors
+/// A sentence.
+pub fn judge_size(items: &[Edit]) -> Result<(), String> {
     let mut length = Length(0);
     serde_json::to_writer(&mut length, items).map_err(|e| e.to_string())?;
     if length.0 > LARGEST_CHANGE {

@@ -2,15 +2,13 @@
 //! a target goes down and up. Nothing is lost, doubled, or false.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use quptime::deliver::sink::{SmtpOptions, SmtpSink, WebhookSink};
 use serde_json::Value;
 
-use super::super::support::{Cluster, Target, within};
+use super::super::support::{Cluster, Target, until};
 
 const CHECKS: usize = 50;
-const LIMIT: Duration = Duration::from_secs(60);
 
 struct Watched {
     cluster: Cluster,
@@ -51,7 +49,7 @@ impl Watched {
             let alerts = v["alerts"].as_array().cloned().unwrap_or_default();
             checks.len() == CHECKS && checks.iter().all(state) && alerts.iter().all(|a| a["queue"] == 0)
         };
-        within(LIMIT, &format!("flapping is {flapping}, all told"), || {
+        until(&format!("flapping is {flapping}, all told"), || {
             let running = self.cluster.nodes.iter().filter(|n| n.runs());
             running.map(|n| n.view()).all(|v| v.is_some_and(|v| right(&v))).then_some(())
         });
