@@ -42,16 +42,20 @@ pub struct Timing {
 pub enum Boot {
     /// `state/` is whole.
     Remembered(Remembered),
-    /// There is no usable `state/`: a new node that waits to be added, or one that lost it (I5).
+    /// There is no `state/` to go on from: a new node that waits to be added, one that lost it
+    /// (I5), or one whose `cluster.yaml` is newer. What `state/` still holds then stays on disk
+    /// until the first writes replace it; its life of before is mute until then.
     Blank {
-        /// The life that begins now, drawn at random.
+        /// The life that begins now, drawn at random, not 0.
         life: Incarnation,
+        /// The highest term that the disk knows; 0 without `state/`.
+        term: Term,
         /// What `cluster.yaml` says; `None` for a node that was never a member.
         file: Option<File>,
     },
 }
 
-/// A configuration file without the `state/` that belongs to it.
+/// A configuration file without the `state/` that belongs to it, or newer than that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// What is told to the others.
@@ -59,6 +63,9 @@ pub struct File {
     /// The state machine made of the file alone: what the cluster starts again from, should every
     /// member have lost its `state/` and this file be the newest.
     pub data: Arc<str>,
+    /// This node knows of others than the file names: it gives them time to be heard before it
+    /// acts.
+    pub others: bool,
 }
 
 /// The content of `state/`.
@@ -273,6 +280,27 @@ pub struct Status {
     pub commit: Index,
     /// This node counts in the membership in force.
     pub counts: bool,
-    /// This node has no `state/` of its cluster yet.
+    /// This node goes on from no `state/` of its cluster yet.
     pub blank: bool,
+    /// It presents its configuration file, and waits.
+    pub standing: Option<Standing>,
+}
+
+/// How it stands with a configuration file that a node presents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its config version.
+    pub version: u64,
+    /// A majority of those named is enough.
+    pub told: bool,
+    /// This node has a `state/`, older than the file.
+    pub remembers: bool,
+    /// Who is named and presents it, this node included.
+    pub with: BTreeSet<NodeId>,
+    /// Who is named and presents another file, and of which version.
+    pub other: Vec<(NodeId, u64)>,
+    /// Who is named, is live and has a state that it goes on from.
+    pub remember: BTreeSet<NodeId>,
+    /// Who is named and not heard.
+    pub silent: BTreeSet<NodeId>,
 }

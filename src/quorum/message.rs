@@ -20,6 +20,20 @@ pub type Index = u64;
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
 
+/// Which start from a configuration file a log goes back to (`refound.rs`): no two logs of different
+/// starts are ever mixed. 0 is the log that a cluster began with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Founding(pub u64);
+
+impl Founding {
+    /// The log that a cluster began with.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// Who counts. Thesis, section 4.1: a change adds or removes one voter at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
@@ -29,6 +43,9 @@ pub struct Membership {
     /// Members that are being caught up (thesis, section 4.2.1) and do not count yet.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub learners: BTreeSet<NodeId>,
+    /// What the log goes back to.
+    #[serde(default, skip_serializing_if = "Founding::is_first")]
+    pub founding: Founding,
 }
 
 impl Membership {
@@ -120,8 +137,7 @@ pub enum Message {
         hears: BTreeSet<NodeId>,
         /// The sender's log end; what it has durable.
         end: LogEnd,
-        /// Set while the sender has no `state/` of its cluster: the config version of its
-        /// `cluster.yaml`, and who that file says the members are (I5).
+        /// Set while the sender goes on from no `state/`: what its `cluster.yaml` says (I5).
         blank: Option<Blank>,
     },
     /// Would you vote for me? Changes nothing at either side (thesis, section 9.6).
@@ -179,6 +195,10 @@ pub enum Message {
         entries: Vec<Entry>,
         /// The master's commit index.
         commit: Index,
+        /// What the master's log goes back to.
+        founding: Founding,
+        /// A majority follows the master: it may act.
+        settled: bool,
     },
     /// Answer to [`Message::Append`] and [`Message::Piece`]; `matched` never goes beyond what is
     /// on the follower's disk.
@@ -211,22 +231,26 @@ pub enum Message {
         total: u64,
         /// The piece.
         data: String,
+        /// As in [`Message::Append`].
+        settled: bool,
     },
     /// The master has stopped and hands over: campaign now (thesis, section 3.10).
     TakeOver {
         /// The term that the sender was master of.
         term: Term,
     },
-    /// Between nodes that all have lost their `state/`: let us start again from my configuration.
+    /// Between nodes that go on from no `state/`: let us start again from my configuration.
     Refound {
         /// The new term, above every one that was heard of.
         term: Term,
         /// The founder's config version.
         version: u64,
+        /// What the new log would go back to.
+        founding: Founding,
     },
-    /// Answer to [`Message::Refound`]: I have forgotten everything too, and follow you in `term`.
+    /// Answer to [`Message::Refound`]: I go on from nothing else, and follow you in `term`.
     Refounded {
-        /// The term that was agreed to; on disk as a vote.
+        /// The term that was agreed to.
         term: Term,
         /// The life of `state/` that starts with it.
         life: Incarnation,
@@ -285,7 +309,7 @@ impl Message {
             Message::Voted { term, .. } | Message::TakeOver { term } | Message::Refounded { term, .. } => {
                 (*term, 0)
             }
-            Message::Append { term, round, before, entries, commit } => {
+            Message::Append { term, round, before, entries, commit, .. } => {
                 let first = (before.term.max(*term), before.index.max(*round).max(*commit));
                 entries.iter().fold(first, |(t, n), e| (t.max(e.term), n.max(e.index)))
             }
@@ -296,18 +320,24 @@ impl Message {
             Message::Piece { term, round, end, offset, total, .. } => {
                 (end.term.max(*term), end.index.max(*round).max(*offset).max(*total))
             }
-            Message::Refound { term, version } => (*term, *version),
+            Message::Refound { term, version, .. } => (*term, *version),
         }
     }
 }
 
-/// What a node without `state/` knows from its `cluster.yaml` (I5).
+/// What a node that goes on from no `state/` knows from its `cluster.yaml` (I5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blank {
     /// The config version in the file.
     pub version: u64,
     /// The members in the file.
     pub members: BTreeSet<NodeId>,
+    /// Of the whole content: two files with the same one are the same.
+    pub digest: u64,
+    /// The operator said that a majority of those named is enough to start again (`--recover`).
+    pub told: bool,
+    /// The node has a `state/`, older than the file, that it may go back to.
+    pub remembers: bool,
 }
 
 /// What became of an append.
@@ -360,10 +390,13 @@ mod tests {
         let (index, term) = (LogEnd { term: 1, index: far }, LogEnd { term: far, index: 1 });
         let appended = |outcome| Message::Appended { term: 1, round: 1, life, hold_ms: 1, outcome };
         let append =
-            |before, commit| Message::Append { term: 1, round: 1, before, entries: Vec::new(), commit };
+            |before, commit| {
+                let (entries, founding) = (Vec::new(), Founding(1));
+                Message::Append { term: 1, round: 1, before, entries, commit, founding, settled: true }
+            };
         let piece = |end, offset, total| {
             let (membership, data) = (membership.clone(), String::new());
-            Message::Piece { term: 1, round: 1, end, membership, offset, total, data }
+            Message::Piece { term: 1, round: 1, end, membership, offset, total, data, settled: true }
         };
         for message in [
             Message::Beat { term: far, master: None, life, hears: hears.clone(), end, blank: blank.clone() },
@@ -373,7 +406,7 @@ mod tests {
             Message::Vote { term: 1, end: term, transfer: true },
             Message::Voted { term: far, granted: true, life, free: true },
             Message::TakeOver { term: far },
-            Message::Refound { term: far, version: 1 },
+            Message::Refound { term: far, version: 1, founding: Founding(1) },
             Message::Refounded { term: far, life },
             append(index, 1),
             append(end, far),
