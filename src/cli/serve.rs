@@ -20,6 +20,8 @@ pub struct ServeOptions {
     pub socket: PathBuf,
     /// What the flags say about the node: over the environment, which is over `node.yaml`.
     pub flags: Overrides,
+    /// Start again from `cluster.yaml` with a majority of those that it names.
+    pub recover: bool,
 }
 
 /// How a sandbox is to run.
@@ -45,6 +47,7 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         dir: wiring::data_dir(session, said)?,
         socket: wiring::socket(session).path,
         flags: init::flags(said, secret)?,
+        recover: said.has("recover"),
     };
     let level = level(session, said)?;
     log::init(level, format(session, said)?);

@@ -148,7 +148,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let (dir, socket) = (options.dir.clone(), options.socket.clone());
     let given = credentials(&lookup).map_err(Failure::Failed)?;
     let overrides = options.flags.clone().over(environment).over(given);
-    daemon::run(&daemon::Options { dir, socket, overrides }).map_err(Failure::Failed)
+    daemon::run(&daemon::Options { dir, socket, overrides, recover: options.recover })
+        .map_err(Failure::Failed)
 }
 
 /// Runs a sandbox until it is told to stop.

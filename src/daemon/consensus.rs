@@ -9,6 +9,7 @@ use super::slowness::Turn;
 use crate::base::clock::Mono;
 use crate::base::id::NodeId;
 use crate::base::text;
+use crate::config::Cluster;
 use crate::log;
 use crate::quorum::io::{Input, Output, Role, Write};
 use crate::quorum::message::{Command as Sealed, Entry, Message, Snapshot};
@@ -21,6 +22,8 @@ use crate::verdict::Tally;
 /// The log is replaced by a snapshot when its commands have grown to this, bytes, and to twice the
 /// last snapshot: so the work of making snapshots stays in proportion to the changes.
 const SNAPSHOT_AFTER: usize = 1024 * 1024;
+/// Configurations that wait for the disk before they are written into `cluster.yaml`.
+const UNFILED: usize = 8;
 
 impl Core {
     /// Gives the quorum core an input and carries out what comes of it, and of that.
@@ -53,8 +56,28 @@ impl Core {
     /// To the disk, in order; while it fails, the rest waits here.
     fn write(&mut self, seq: u64, write: Write) {
         self.slowness.given(seq, self.clock.mono());
+        self.given = seq;
         self.backlog.push_back((seq, write));
         self.flush_writes();
+    }
+
+    /// `cluster.yaml` says nothing that `state/` does not know: after a power cut a newer file would
+    /// look like an operator's (`present.rs`).
+    pub(super) fn to_be_filed(&mut self, cluster: Arc<Cluster>) {
+        if self.unfiled.len() >= UNFILED {
+            self.unfiled.pop_back();
+        }
+        self.unfiled.push_back((None, cluster));
+    }
+
+    /// What has become durable goes to the file.
+    pub(super) fn file_durable(&mut self) {
+        let (given, mut newest) = (self.given, None);
+        self.unfiled.iter_mut().for_each(|(seq, _)| drop(seq.get_or_insert(given)));
+        while self.unfiled.front().is_some_and(|(seq, _)| seq.is_some_and(|seq| seq <= self.durable)) {
+            newest = self.unfiled.pop_front().map(|(_, cluster)| cluster);
+        }
+        newest.into_iter().for_each(|cluster| self.out.files.put(cluster));
     }
 
     /// A disk that does not answer is told of like one that fails; see `slowness.rs`.
@@ -105,6 +128,7 @@ impl Core {
         match event {
             store::Event::Persisted { upto } => {
                 self.slowness.confirmed(upto);
+                self.durable = upto;
                 self.flush_writes();
                 self.drive(Input::Persisted { seq: upto });
             }

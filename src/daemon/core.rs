@@ -114,6 +114,12 @@ pub struct Core {
     pub(super) peers: BTreeMap<NodeId, PeerKnown>,
     pub(super) backlog: VecDeque<(u64, Write)>,
     pub(super) slowness: super::slowness::Slowness,
+    /// The last write that was given to the disk, and the last one that is durable.
+    pub(super) given: u64,
+    pub(super) durable: u64,
+    /// For `cluster.yaml`, each once this write is durable (`None`: the last one of this turn). A
+    /// few: what comes while all of these wait takes the place of the newest.
+    pub(super) unfiled: VecDeque<(Option<u64>, Arc<Cluster>)>,
     /// The store said so, and has not taken it back.
     pub(super) disk_fails: bool,
     pub(super) inputs: VecDeque<Input>,
@@ -198,6 +204,9 @@ impl Core {
             peers: BTreeMap::new(),
             backlog: VecDeque::new(),
             slowness: super::slowness::Slowness::default(),
+            given: 0,
+            durable: 0,
+            unfiled: VecDeque::new(),
             disk_fails: false,
             inputs: VecDeque::new(),
             out: start.out,
@@ -309,6 +318,7 @@ impl Core {
             self.on_stop();
         }
         self.leave_the_past();
+        self.file_durable();
         self.watch_disk(now);
         self.watch_acting(now);
         self.flush_reports(now);
@@ -397,7 +407,7 @@ impl Core {
             return false;
         }
         let succeeded = status.role.master.is_some() || self.successor_by.is_none_or(|by| now >= by);
-        succeeded && self.backlog.is_empty()
+        succeeded && self.backlog.is_empty() && self.unfiled.is_empty()
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -19,9 +19,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use super::event::Event;
 use super::keyring::Settler;
 use super::plan;
+use super::present;
 use super::sight::{Replaced, Sight, Sighting};
 use crate::base::clock::{Clock, Mono};
-use crate::base::rng::Rng;
 use crate::base::{file, text};
 use crate::config::diff::differences;
 use crate::config::merge::{self, History};
@@ -100,9 +100,13 @@ impl Inlet {
         self.past.clone()
     }
 
-    /// This is committed.
+    /// This is committed: edits may start from it.
+    pub fn know(&self, cluster: Arc<Cluster>) {
+        self.past.push(cluster);
+    }
+
+    /// This is committed, and durable on this node: it belongs into the file.
     pub fn put(&self, cluster: Arc<Cluster>) {
-        self.past.push(Arc::clone(&cluster));
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
         if let Err(TrySendError::Disconnected(())) = self.wake.try_send(()) {
             log!(Error, "files", "cluster.yaml is not written any more: its thread has ended");
@@ -124,12 +128,13 @@ pub struct Files {
     core: Sender<Event>,
     outlet: Outlet,
     began: Mono,
-    rng: Rng,
     /// The key files follow the configuration too.
     keys: Settler,
     sight: Sight,
     /// What was written last.
     ours: Option<Arc<Cluster>>,
+    /// What the file said at the start may be something that the cluster does not know.
+    unseen: bool,
     /// What was seen then is an edit that cannot be read; it stays until the next save.
     unreadable: bool,
     /// That is in the notes.
@@ -164,7 +169,6 @@ impl Files {
         clock: Arc<dyn Clock>,
         core: Sender<Event>,
         outlet: Outlet,
-        seed: u64,
         keys: Settler,
     ) -> Files {
         Files {
@@ -176,9 +180,9 @@ impl Files {
             clock,
             core,
             outlet,
-            rng: Rng::new(seed),
             keys,
             ours: None,
+            unseen: false,
             unreadable: false,
             unreadable_noted: false,
             waiting: None,
@@ -192,6 +196,12 @@ impl Files {
         self.sight.dealt(&write::to_yaml(committed));
         self.ours = Some(Arc::clone(committed));
         self.outlet.past.push(Arc::clone(committed));
+    }
+
+    /// Nobody can tell yet how the file stands to what is committed: it is looked at before it is
+    /// written over.
+    pub fn start_blind(&mut self) {
+        self.unseen = true;
     }
 
     /// Until the core is gone.
@@ -301,7 +311,7 @@ impl Files {
     }
 
     fn judge_text(&mut self, text: &str) -> Judged {
-        let rng = &mut self.rng;
+        let mut rng = present::ids_of(text);
         let edited = match yaml::from_yaml("cluster.yaml", text, &mut || rng.next_u128()) {
             Ok(edited) => edited,
             Err(e) => return self.left_alone(&e.to_string()),
@@ -387,10 +397,13 @@ impl Files {
 
     /// The edit cannot be committed: it is kept beside, and the committed text comes back.
     fn reject(&mut self, text: &str, why: &str) -> Judged {
+        self.keep(text, &format!("an edit of cluster.yaml is refused: {why}"))
+    }
+
+    fn keep(&mut self, text: &str, sentence: &str) -> Judged {
         let kept = self.free_name();
         match file::replace(&kept, text.as_bytes(), 0o600) {
             Ok(()) => {
-                let sentence = format!("an edit of cluster.yaml is refused: {why}");
                 log!(Error, "files", sentence, kept = kept.display());
                 self.note(Some(format!("{sentence} (kept as {})", kept.display())));
                 self.waiting = self.waiting.take().or_else(|| self.ours.take());
@@ -401,12 +414,60 @@ impl Files {
                 log!(
                     Error,
                     "files",
-                    "a refused edit cannot be kept beside cluster.yaml, so it stays in it",
+                    "what cluster.yaml says cannot be kept beside it, so it stays in it",
                     why = text::chain(&e)
                 );
                 Judged::Later
             }
         }
+    }
+
+    /// Whether nothing is lost when `committed`, whose text is `new`, is written: the cluster may go on
+    /// from something else than what the file says, which then gives way and is kept beside.
+    fn keeps_what_goes(&mut self, committed: &Cluster, new: &str) -> bool {
+        let unknown = |version: u64, same: bool| {
+            version > committed.version || (version == committed.version && version > 0 && !same)
+        };
+        if let Some(ours) = &self.ours {
+            if !unknown(ours.version, **ours == *committed) {
+                return true;
+            }
+        } else if !self.unseen {
+            return true;
+        }
+        let said = match file::read_text(&self.paths.cluster_yaml(), super::start::LARGEST) {
+            Ok(said) => said,
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return true,
+            Err(e) => {
+                log!(Warn, "files", "cluster.yaml is written over, unread", why = text::chain(&e));
+                return true;
+            }
+        };
+        let mut rng = present::ids_of(&said);
+        let there = yaml::from_yaml("cluster.yaml", &said, &mut || rng.next_u128());
+        let what = match &there {
+            Ok(there) if unknown(there.version, write::to_yaml(there) == new) => {
+                format!("cluster.yaml of version {}", there.version)
+            }
+            Ok(_) => {
+                self.unseen = false;
+                return true;
+            }
+            Err(why) => format!("what cannot be read ({why})"),
+        };
+        let judged = self.keep(
+            &said,
+            &format!(
+                "{what} gives way: the cluster has a master with a quorum and goes on from version {}",
+                committed.version
+            ),
+        );
+        if matches!(judged, Judged::Later) {
+            return false;
+        }
+        // What was there before is told apart no more.
+        (self.unseen, self.ours) = (false, None);
+        true
     }
 
     /// Two edits refused within a second are both kept.
@@ -428,6 +489,10 @@ impl Files {
         let Some(cluster) = self.waiting.take() else { return };
         let began = self.clock.mono();
         let text = write::to_yaml(&cluster);
+        if !self.keeps_what_goes(&cluster, &text) {
+            self.waiting = Some(cluster);
+            return;
+        }
         // After a failure the file may say it without being durable.
         if self.ours.is_some() && !self.write_failed && self.sight.knows(&text) {
             self.ours = Some(cluster);

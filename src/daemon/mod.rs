@@ -39,6 +39,7 @@ mod notify;
 mod owed;
 mod picture;
 mod plan;
+mod present;
 mod published;
 mod questions;
 mod reports;
@@ -109,6 +110,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// What overrides `node.yaml`.
     pub overrides: Overrides,
+    /// A majority of the peers that `cluster.yaml` names is enough to start again from it.
+    pub recover: bool,
 }
 
 /// Runs a daemon until it is told to stop. Signals must be blocked already.
@@ -155,7 +158,7 @@ impl Life {
     ) -> Result<Life, String> {
         let node = start::load_node(paths, options.overrides.clone(), clock.wall())?;
         let me = node.config.node_id;
-        let found = start::find(paths, &node, clock.as_ref())?;
+        let found = start::find(paths, &node, clock.as_ref(), options.recover)?;
         // The socket first: a second daemon must fail before it touches anything else.
         let server = Server::open(&options.socket).map_err(|e| text::chain(&e))?;
         let listener = listen::bind(Some(node.config.bind), node.config.port).map_err(|e| text::chain(&e))?;
@@ -212,12 +215,13 @@ impl Life {
         core_node.judge_snapshots(|data| crate::state::snapshot::from_text(data).is_ok());
         let (inlet, outlet) = Inlet::new();
         let keys = Settler::new(Arc::clone(&node.keys), me, inbox.clone());
-        let mut files =
-            Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, seed()?, keys);
+        let mut files = Files::new(paths.clone(), me, Arc::clone(clock), inbox.clone(), outlet, keys);
         let past = inlet.past();
         // A node that has to catch up knows less than its files.
         if core_node.status().counts {
             found.committed.iter().chain(&found.filed).for_each(|known| files.remember(known));
+        } else {
+            files.start_blind();
         }
         threads.spawn("files", move || files.run()).map_err(failed)?;
 

@@ -380,7 +380,8 @@ impl Core {
             .values()
             .map(|text| Note { level: NoteLevel::Problem, text: text.clone() })
             .collect();
-        if status.blank {
+        notes.extend(status.standing.as_ref().and_then(super::present::note));
+        if status.blank && !status.standing.as_ref().is_some_and(|s| s.remembers) {
             let text = "this node has no state of its cluster: it does not count towards the quorum until a master \
                         has brought it up to date";
             notes.push(Note { level: NoteLevel::Warning, text: text.to_owned() });

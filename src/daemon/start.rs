@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keyring::KeyRing;
+use super::present;
 use crate::base::clock::{Clock, Wall};
 use crate::base::id::{ClusterId, NodeId};
 use crate::base::units::{HostPort, Span};
@@ -18,10 +19,9 @@ use crate::config::{Cluster, Peer, Secret, Settings, trust, write, yaml};
 use crate::identity::trust::TrustError;
 use crate::identity::{Fingerprint, KeyKind, Keys, Known, Trust, keys, secret};
 use crate::log;
-use crate::quorum::io::{Boot, File, Timing};
-use crate::quorum::message::{Blank, Entry, Incarnation};
-use crate::state::command::Command;
-use crate::state::{State, snapshot};
+use crate::quorum::io::{Boot, Remembered, Timing};
+use crate::quorum::message::Entry;
+use crate::state::snapshot;
 use crate::store::disk::RealDisk;
 use crate::store::{Opened, Store, StoreError};
 
@@ -200,36 +200,76 @@ pub struct Found {
     pub known: Arc<Trust>,
 }
 
-/// Opens `state/` and decides what this node may claim to know.
+/// Opens `state/` and decides what this node may claim to know. `told`: a majority of those whom
+/// `cluster.yaml` names is enough to start again from it.
 ///
 /// # Errors
 /// One line that names the file and the remedy.
-pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, String> {
+pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock, told: bool) -> Result<Found, String> {
     take_up_offer(paths, node)?;
     let file = read_cluster(paths)?;
     let (store, opened) = open_state(paths, clock)?;
-    if let Opened::Remembered(remembered) = opened {
-        let state = snapshot::from_text(&remembered.snapshot.data).map_err(|e| format!("state/: {e}"))?;
-        let cluster = (**state.cluster()).clone();
-        let trust = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
-        finish_rotation(&cluster, node);
-        let committed = Some(Arc::clone(state.cluster()));
-        let filed = file.as_ref().and_then(|f| as_of(f.version, state.clone(), &remembered.entries));
-        let in_file = file.iter().flat_map(|f| f.peers.values().map(Known::from));
-        let known = and_kept(in_file.fold(trust.clone(), also), paths, node.config.node_id)?;
+    match opened {
+        Opened::Remembered(remembered) => remembering(paths, node, store, remembered, file, told),
+        Opened::Empty => blank(paths, node, clock, store, file, told),
+    }
+}
+
+fn remembering(
+    paths: &Paths,
+    node: &Node,
+    store: Store<RealDisk>,
+    remembered: Remembered,
+    file: Option<Cluster>,
+    told: bool,
+) -> Result<Found, String> {
+    let me = node.config.node_id;
+    let state = snapshot::from_text(&remembered.snapshot.data).map_err(|e| format!("state/: {e}"))?;
+    let cluster = (**state.cluster()).clone();
+    let timing = remembered_timing(&cluster.settings, &remembered.entries);
+    let past = present::past(&remembered, state, file.as_ref().map_or(0, |f| f.version))?;
+    if let Some((file, shown)) = present::beside_state(file.as_ref(), &past.newest, me, told)? {
+        // As without `state/`: what that says is mute. Whoever it names may bring the node back.
+        let before = [&*past.newest, &cluster].into_iter().flat_map(|c| c.peers.values()).map(Known::from);
+        let trust = trust_of(file, me).map_err(|e| e.to_string())?;
+        let trust = before.filter(|k| k.node_id != me).fold(trust, also);
+        let known = Arc::new(and_kept(trust, paths, me)?);
+        let (life, term) = (present::life()?, present::term(&remembered));
         return Ok(Found {
-            timing: remembered_timing(&cluster.settings, &remembered.entries),
-            boot: Boot::Remembered(remembered),
+            boot: Boot::Blank { life, term, file: Some(shown) },
             store,
-            cluster,
-            committed,
-            filed,
-            trust: Arc::new(trust),
-            known: Arc::new(known),
+            cluster: file.clone(),
+            timing,
+            committed: None,
+            filed: None,
+            trust: Arc::clone(&known),
+            known,
         });
     }
-    let life = crate::identity::random().map_err(|e| e.to_string())?;
-    let life = Incarnation(u64::try_from(life >> 64).unwrap_or(1));
+    let trust = trust_of(&cluster, me).map_err(|e| e.to_string())?;
+    finish_rotation(&cluster, node);
+    let in_file = file.iter().flat_map(|f| f.peers.values().map(Known::from));
+    let known = and_kept(in_file.fold(trust.clone(), also), paths, me)?;
+    Ok(Found {
+        boot: Boot::Remembered(remembered),
+        store,
+        cluster,
+        timing,
+        committed: Some(past.snapshot),
+        filed: past.filed,
+        trust: Arc::new(trust),
+        known: Arc::new(known),
+    })
+}
+
+fn blank(
+    paths: &Paths,
+    node: &Node,
+    clock: &dyn Clock,
+    store: Store<RealDisk>,
+    file: Option<Cluster>,
+    told: bool,
+) -> Result<Found, String> {
     let cluster = match file {
         Some(cluster) => cluster,
         None => {
@@ -238,38 +278,14 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
             cluster
         }
     };
-    // Version 0 says who the members are and nothing else: nothing can begin from it.
-    let known = if cluster.version > 0 {
-        let members = cluster.peers.keys().copied().collect();
-        let text = snapshot::to_text(&State::found(cluster.clone())).map_err(|e| e.to_string())?;
-        Some(File { known: Blank { version: cluster.version, members }, data: text.into() })
-    } else {
-        None
-    };
     let trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
     let trusted = Arc::new(and_kept(trusted, paths, node.config.node_id)?);
-    let boot = Boot::Blank { life, file: known };
+    let others = trusted.nodes().any(|k| !cluster.peers.contains_key(&k.node_id));
+    let file = present::without_state(&cluster, others, told)?;
+    let boot = Boot::Blank { life: present::life()?, term: 0, file };
     let timing = timing(&cluster.settings);
     let trust = Arc::clone(&trusted);
     Ok(Found { boot, store, cluster, timing, committed: None, filed: None, trust, known: trusted })
-}
-
-/// The configuration of this version, on the way from a state through what follows it. What was
-/// never committed is no harm: no file was written from it.
-fn as_of(version: u64, mut state: State, entries: &[Entry]) -> Option<Arc<Cluster>> {
-    let mut entries = entries.iter();
-    while state.cluster().version < version {
-        let entry = entries.next()?;
-        let command = entry.command.as_ref().map(|c| (c.request, serde_json::from_str::<Command>(&c.text)));
-        let (request, command) = match command {
-            Some((request, Ok(command))) => (Some(request), Some(command)),
-            // It is refused elsewhere, with a reason.
-            Some((_, Err(_))) => return None,
-            None => (None, None),
-        };
-        state.apply(entry.index, request, command.as_ref());
-    }
-    Some(Arc::clone(state.cluster())).filter(|c| c.version == version)
 }
 
 /// A new key that was committed before the end, and not in the files yet.
@@ -331,9 +347,7 @@ fn read_cluster(paths: &Paths) -> Result<Option<Cluster>, String> {
         Ok(_) => {}
     }
     let said = file::read_text(&path, LARGEST).map_err(|e| text::chain(&e))?;
-    let mut rng = crate::base::rng::Rng::new(
-        u64::try_from(crate::identity::random().map_err(|e| e.to_string())? >> 64).unwrap_or(0),
-    );
+    let mut rng = present::ids_of(&said);
     yaml::from_yaml("cluster.yaml", &said, &mut || rng.next_u128()).map(Some).map_err(|e| e.to_string())
 }
 
@@ -398,7 +412,7 @@ mod tests {
     use super::*;
     use crate::base::id::RequestId;
     use crate::quorum::message::Command as Sealed;
-    use crate::state::command::{Body, Change, Setting};
+    use crate::state::command::{Body, Change, Command, Setting};
 
     #[test]
     fn a_node_that_starts_keeps_the_longest_promise_that_its_log_speaks_of() {

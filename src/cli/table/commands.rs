@@ -46,10 +46,11 @@ never overwritten.",
     Command {
         path: &["serve"],
         args: &[],
-        flags: &[&DIR, &BIND, &PORT, &ADVERTISE, &SECRET, &LOG_LEVEL, &LOG_FORMAT],
+        flags: &[&DIR, &BIND, &PORT, &ADVERTISE, &SECRET, &RECOVER, &LOG_LEVEL, &LOG_FORMAT],
         short: "Run the daemon in the foreground",
         long: "Flags override the environment, which overrides node.yaml. In a data directory without \
-node.yaml a node is made first, as by qu init. SIGTERM and SIGINT stop it in order.",
+node.yaml a node is made first, as by qu init. SIGTERM and SIGINT stop it in order. --recover is for one \
+start of each node that is left when the cluster cannot go on by itself; see quptime-operations(7).",
         examples: &["qu serve", "qu serve --log-level debug"],
         run: serve::run,
     },

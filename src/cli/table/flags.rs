@@ -58,6 +58,8 @@ pub(super) static KEY_TYPE: Flag = Flag {
 };
 pub(super) static NEW_KEY_TYPE: Flag = Flag { doc: "Kind of the new key", ..KEY_TYPE };
 pub(super) static FORCE: Flag = bare("force", "Replace what is there already");
+pub(super) static RECOVER: Flag =
+    bare("recover", "Start a lost cluster again with a majority of the peers in cluster.yaml");
 pub(super) static LOG_LEVEL: Flag = Flag {
     name: "log-level",
     value: Value::Word(&["error", "warn", "info", "debug", "trace"]),
