@@ -242,13 +242,14 @@ pub fn find(paths: &Paths, node: &Node, clock: &dyn Clock) -> Result<Found, Stri
     let known = if cluster.version > 0 {
         let members = cluster.peers.keys().copied().collect();
         let text = snapshot::to_text(&State::found(cluster.clone())).map_err(|e| e.to_string())?;
-        Some(File { known: Blank { version: cluster.version, members }, data: text.into() })
+        let known = Blank { version: cluster.version, members, digest: 0, told: false, remembers: false };
+        Some(File { known, data: text.into(), others: false })
     } else {
         None
     };
     let trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
     let trusted = Arc::new(and_kept(trusted, paths, node.config.node_id)?);
-    let boot = Boot::Blank { life, file: known };
+    let boot = Boot::Blank { life, term: 0, file: known };
     let timing = timing(&cluster.settings);
     let trust = Arc::clone(&trusted);
     Ok(Found { boot, store, cluster, timing, committed: None, filed: None, trust, known: trusted })
