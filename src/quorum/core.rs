@@ -8,18 +8,12 @@ use std::time::Duration;
 use crate::base::clock::Mono;
 use crate::base::id::NodeId;
 
-use super::io::{File, Output, Timing, VoteRecord, Write};
+use super::io::{Output, Timing, VoteRecord, Write};
 use super::lesion::{Lesions, Rule};
 use super::liveness::Liveness;
 use super::log::Log;
 use super::message::{Incarnation, Index, LogEnd, Membership, Message, Snapshot, Term};
-
-/// A node that has no `state/`.
-#[derive(Debug)]
-pub struct BlankPart {
-    /// What `cluster.yaml` says, if there is one that names others.
-    pub file: Option<File>,
-}
+use super::refound::BlankPart;
 
 /// The common part.
 #[derive(Debug)]
@@ -32,6 +26,7 @@ pub struct Core {
     pub commit: Index,
     pub applied: Index,
     pub liveness: Liveness,
+    /// It goes on from no `state/`.
     pub blank: Option<BlankPart>,
     pub timing: Timing,
     pub now: Mono,
@@ -267,6 +262,15 @@ impl Core {
                 self.out.push(Output::Apply(entry.clone()));
             }
         }
+    }
+
+    /// Nothing that is in memory of the log counts any more.
+    pub fn forget(&mut self) {
+        self.waiting.clear();
+        self.log.clear();
+        self.commit = 0;
+        self.applied = 0;
+        self.hinted = 0;
     }
 
     /// A snapshot from the master, or the founding one, becomes the state.

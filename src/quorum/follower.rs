@@ -33,6 +33,8 @@ pub struct Follower {
     /// What of it was acknowledged.
     acked: Index,
     incoming: Option<Incoming>,
+    /// A majority follows the master, by its own word.
+    pub settled: bool,
 }
 
 /// What came with an append.
@@ -56,7 +58,7 @@ pub struct Piece {
 impl Follower {
     /// A follower of nobody yet.
     pub fn new(now: Mono) -> Follower {
-        Follower { master: None, heard: now, round: 0, matched: 0, acked: 0, incoming: None }
+        Follower { master: None, heard: now, round: 0, matched: 0, acked: 0, incoming: None, settled: false }
     }
 
     /// The master of this term speaks: it is followed, and held to (thesis, section 6.4.1: the
@@ -69,7 +71,6 @@ impl Follower {
         if self.master.is_none() {
             *self = Follower { master: Some(from), ..Follower::new(core.now) };
         }
-        core.knew_master = true;
         self.heard = core.now;
         self.round = self.round.max(round);
         core.hold_until = core.hold_until.max(core.now + core.timing.dead_after);

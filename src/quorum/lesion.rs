@@ -29,6 +29,12 @@ pub enum Rule {
     CheckQuorum,
     /// A master that hands over stops before the other one starts.
     TransferStops,
+    /// A new start that not all agree to needs a majority of those named.
+    RecoverMajority,
+    /// A new start waits until no master of before can still act.
+    RecoverListens,
+    /// Logs of different foundings are not mixed.
+    FoundingsApart,
 }
 
 /// The set of rules that are switched off; none in the program.

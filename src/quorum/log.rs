@@ -185,6 +185,14 @@ impl Log {
         self.snapshot = Some(snapshot);
     }
 
+    /// Takes everything away, the snapshot included; what the disk was given before makes nothing
+    /// durable any more.
+    pub fn clear(&mut self) {
+        let writing = std::mem::take(&mut self.writing);
+        *self = Log::empty();
+        self.writing = writing.into_iter().map(|(seq, _)| (seq, 0)).collect();
+    }
+
     /// A master's snapshot replaces everything up to its end; what follows stays when the log
     /// agrees with it there. Says whether it stayed.
     pub fn install(&mut self, snapshot: Snapshot) -> bool {
@@ -192,12 +200,9 @@ impl Log {
         if agrees {
             self.compact(snapshot);
         } else {
-            let writing = std::mem::take(&mut self.writing);
-            *self = Log::empty();
+            self.clear();
             self.base = snapshot.end;
             self.snapshot = Some(snapshot);
-            // Older writes are overtaken by the snapshot's own: what they make durable is gone.
-            self.writing = writing.into_iter().map(|(seq, _)| (seq, 0)).collect();
         }
         agrees
     }

@@ -43,6 +43,13 @@ pub struct Master {
     handing: Option<(NodeId, Mono)>,
 }
 
+/// What goes with every message of a master.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    number: u64,
+    settled: bool,
+}
+
 /// What a master's step ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -93,6 +100,11 @@ impl Master {
     /// When it steps down unless answers come (check-quorum, thesis section 6.2).
     pub fn ends(&self, core: &Core) -> Mono {
         self.lease(core).max(self.elected + core.timing.dead_after)
+    }
+
+    /// What it tells everybody now: its round, and whether it may act.
+    fn said(&self, core: &Core) -> Round {
+        Round { number: self.round, settled: self.ready(core) && core.now < self.lease(core) }
     }
 
     /// Requests whose fate is open when the role ends.
@@ -222,6 +234,7 @@ impl Master {
 
     /// Sends `to` what it lacks, as its mode allows; with `beat`, something in any case.
     fn feed(&mut self, core: &mut Core, to: NodeId, beat: bool) {
+        let round = self.said(core);
         let Some(p) = self.progress.get_mut(&to) else { return };
         let mut beat = beat;
         loop {
@@ -231,14 +244,14 @@ impl Master {
                 beat = true;
             }
             match p.mode {
-                Mode::Snapshot { .. } if beat => return send_piece(core, p, to, self.round),
+                Mode::Snapshot { .. } if beat => return send_piece(core, p, to, round),
                 Mode::Probe { asked } if beat || !asked => {
                     p.mode = Mode::Probe { asked: true };
-                    return send_entries(core, p, to, self.round);
+                    return send_entries(core, p, to, round);
                 }
                 Mode::Replicate if beat || (p.next <= core.log.last() && p.has_room()) => {
                     beat = false;
-                    send_entries(core, p, to, self.round);
+                    send_entries(core, p, to, round);
                 }
                 _ => return,
             }
@@ -256,6 +269,7 @@ impl Master {
         outcome: Outcome,
     ) -> Then {
         let last = core.log.last();
+        let said = self.said(core);
         let Some(p) = self.progress.get_mut(&from) else { return Then::Stay };
         p.heard(life, core.now, last);
         if let Some((_, sent)) = self.sent.iter().find(|(r, _)| *r == round) {
@@ -272,7 +286,7 @@ impl Master {
                 let sending = matches!(p.mode, Mode::Snapshot { .. });
                 if let Some(end) = core.log.snapshot().map(|s| s.end).filter(|_| !sending) {
                     p.mode = Mode::Snapshot { end, have: 0 };
-                    send_piece(core, p, from, self.round);
+                    send_piece(core, p, from, said);
                 }
             }
             Outcome::Piece { end, have } => {
@@ -281,7 +295,7 @@ impl Master {
                     && have > had
                 {
                     p.mode = Mode::Snapshot { end, have };
-                    send_piece(core, p, from, self.round);
+                    send_piece(core, p, from, said);
                 }
             }
         }
@@ -319,9 +333,10 @@ impl Master {
 
     /// Followers learn of a commit at once, so that what a client was told is soon true everywhere.
     fn announce_commit(&mut self, core: &mut Core) {
+        let round = self.said(core);
         for (id, p) in &mut self.progress {
             if p.mode == Mode::Replicate {
-                send_entries(core, p, *id, self.round);
+                send_entries(core, p, *id, round);
             }
         }
     }
@@ -439,7 +454,7 @@ fn connected(core: &Core, members: &Membership, node: NodeId) -> bool {
     members.voters.keys().filter(linked).count() >= members.need()
 }
 
-fn send_entries(core: &mut Core, p: &mut Progress, to: NodeId, round: u64) {
+fn send_entries(core: &mut Core, p: &mut Progress, to: NodeId, round: Round) {
     let before_index = p.next - 1;
     let Some(before_term) = core.log.term_at(before_index) else { return };
     let entries = if p.has_room() { core.log.after(before_index, BATCH) } else { Vec::new() };
@@ -447,11 +462,19 @@ fn send_entries(core: &mut Core, p: &mut Progress, to: NodeId, round: u64) {
         p.next += entries.len() as u64;
     }
     let before = super::message::LogEnd { term: before_term, index: before_index };
-    let message = Message::Append { term: core.term, round, before, entries, commit: core.commit };
+    let message = Message::Append {
+        term: core.term,
+        round: round.number,
+        before,
+        entries,
+        commit: core.commit,
+        founding: core.founding(),
+        settled: round.settled,
+    };
     core.send(to, message);
 }
 
-fn send_piece(core: &mut Core, p: &mut Progress, to: NodeId, round: u64) {
+fn send_piece(core: &mut Core, p: &mut Progress, to: NodeId, round: Round) {
     let Some(snapshot) = core.log.snapshot().cloned() else { return };
     if let Mode::Snapshot { end, have } = &mut p.mode {
         if *end != snapshot.end {
@@ -460,12 +483,13 @@ fn send_piece(core: &mut Core, p: &mut Progress, to: NodeId, round: u64) {
         let data = piece_of(&snapshot.data, *have);
         let message = Message::Piece {
             term: core.term,
-            round,
+            round: round.number,
             end: snapshot.end,
             membership: snapshot.membership,
             offset: *have,
             total: snapshot.data.len() as u64,
             data,
+            settled: round.settled,
         };
         core.send(to, message);
     }

@@ -6,14 +6,14 @@ use crate::base::clock::Mono;
 use crate::base::id::NodeId;
 
 use super::candidate::{Answer, Candidate};
-use super::core::{BlankPart, Core};
+use super::core::Core;
 use super::follower::{Appending, Follower, Piece};
 use super::io::{Boot, Input, Output, Proposal, Refusal, Role, Status, Timing, VoteRecord, Write};
 use super::lesion::{Lesions, Rule};
 use super::log::Log;
 use super::master::{Master, Then};
-use super::message::{Incarnation, Index, LogEnd, Message, Snapshot, Term};
-use super::refound::Refound;
+use super::message::{Founding, Incarnation, Index, LogEnd, Message, Snapshot, Term};
+use super::refound::{self, BlankPart, Refound};
 
 /// What the node is just now.
 #[derive(Debug)]
@@ -45,10 +45,10 @@ impl Node {
                 core.commit_to(r.commit.min(core.log.last()));
                 core
             }
-            Boot::Blank { life, file } => {
-                let vote = VoteRecord { term: 0, vote: None, life };
+            Boot::Blank { life, term, file } => {
+                let vote = VoteRecord { term, vote: None, life };
                 let mut core = Core::new(me, timing, now, vote, Log::empty());
-                core.blank = Some(BlankPart { file });
+                core.blank = Some(BlankPart::new(file, &core));
                 core
             }
         };
@@ -120,6 +120,12 @@ impl Node {
         }
     }
 
+    /// Which life of `state/` speaks for it.
+    #[must_use]
+    pub fn life(&self) -> Incarnation {
+        self.core.life
+    }
+
     /// What it knows.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -136,6 +142,7 @@ impl Node {
             commit: core.commit,
             counts: core.is_voter(),
             blank: core.blank.is_some(),
+            standing: refound::standing(core),
         }
     }
 
@@ -199,7 +206,6 @@ impl Node {
 
     fn become_master(&mut self) {
         assert_eq!(self.core.vote, Some(self.core.me), "become_master: not its own candidate");
-        self.core.knew_master = true;
         let master = Master::new(&mut self.core);
         self.part = Part::Master(master);
     }
@@ -289,7 +295,7 @@ impl Node {
         self.core.liveness.retain(|id| members.contains(&id), now, dead_after);
         self.core.hint_commit();
         if self.core.blank.is_some() {
-            if self.refound.on_beat(&mut self.core) {
+            if self.known_master().is_none() && self.refound.on_beat(&mut self.core) {
                 self.become_master();
             }
             return;
@@ -434,15 +440,23 @@ impl Node {
             Message::Voted { term, granted, life, free } => {
                 self.on_answer(from, term, Answer { real: true, asked: term, granted, life, free });
             }
-            Message::Append { term, round, before, entries, commit } => {
+            Message::Append { term, round, before, entries, commit, founding, settled } => {
+                if !self.admits(term, founding, settled) {
+                    return;
+                }
                 self.follow(from, term, round);
                 if let (Part::Follower(f), true) = (&mut self.part, term == self.core.term) {
+                    f.settled |= settled;
                     f.on_append(&mut self.core, from, Appending { round, before, entries, commit });
                 }
             }
-            Message::Piece { term, round, end, membership, offset, total, data } => {
+            Message::Piece { term, round, end, membership, offset, total, data, settled } => {
+                if !self.admits(term, membership.founding, settled) {
+                    return;
+                }
                 self.follow(from, term, round);
                 if let (Part::Follower(f), true) = (&mut self.part, term == self.core.term) {
+                    f.settled |= settled;
                     f.on_piece(&mut self.core, from, Piece { round, end, membership, offset, total, data });
                 }
             }
@@ -455,23 +469,42 @@ impl Node {
                 }
             }
             Message::TakeOver { term } => self.on_take_over(from, term),
-            Message::Refound { term, version } => {
-                if self.core.blank.is_some() {
-                    Refound::on_refound(&mut self.core, from, term, version);
+            Message::Refound { term, version, founding } => {
+                if self.known_master().is_none() {
+                    refound::on_refound(&mut self.core, from, term, version, founding);
                 }
             }
             Message::Refounded { term, life } => {
-                if self.core.blank.is_some() && self.refound.on_refounded(&mut self.core, from, term, life) {
+                if self.known_master().is_none()
+                    && self.refound.on_refounded(&mut self.core, from, term, life)
+                {
                     self.become_master();
                 }
             }
         }
     }
 
+    /// Whether what a master sends is for this node; one that takes up another log than its own
+    /// begins anew with that.
+    fn admits(&mut self, term: Term, founding: Founding, settled: bool) -> bool {
+        let leads = matches!(&self.part, Part::Master(m) if self.core.now < m.ends(&self.core));
+        let own = self.core.founding() == founding;
+        if !self.core.takes(term, founding, settled) || (leads && !own) {
+            return false;
+        }
+        let anew = !own && self.core.blank.is_none() && self.core.lesions.holds(Rule::FoundingsApart);
+        if anew && term >= self.core.term {
+            self.become_follower();
+            self.core.begin_anew(founding);
+        }
+        true
+    }
+
     fn on_pre_vote(&mut self, from: NodeId, asked: Term, end: LogEnd) {
         let core = &self.core;
         let leads = matches!(&self.part, Part::Master(m) if core.now < m.ends(core));
-        let granted = asked > core.term && core.up_to_date(end) && core.unheld() && !leads && core.disk_works;
+        let helps = core.blank.is_none() && core.unheld() && !leads && core.disk_works;
+        let granted = asked > core.term && core.up_to_date(end) && helps;
         let message =
             Message::PreVoted { asked, term: core.term, granted, life: core.life, free: core.free() };
         let is_lower = from < core.me && core.membership().is_some_and(|m| m.voters.contains_key(&from));
@@ -496,6 +529,7 @@ impl Node {
         let granted = core.vote.is_none_or(|v| v == from)
             && core.up_to_date(end)
             && core.disk_works
+            && core.blank.is_none()
             && !matches!(self.part, Part::Master(_));
         let free = transfer || core.free();
         let message = Message::Voted { term, granted, life: core.life, free };
@@ -565,9 +599,20 @@ impl Node {
         }
     }
 
+    /// A founder whose founding no majority has joined yet is nobody's master: there may be another
+    /// one in its term.
+    fn is_agreed(&self) -> bool {
+        match &self.part {
+            Part::Follower(f) if f.settled => true,
+            _ if self.core.blank.is_some() => false,
+            _ => self.core.founding().is_first() || self.core.commit > refound::INDEX,
+        }
+    }
+
     fn show(&mut self) {
-        let master = self.known_master();
-        let me = matches!(self.part, Part::Master(_));
+        let master = self.known_master().filter(|_| self.is_agreed());
+        self.core.knew_master |= master.is_some();
+        let me = master == Some(self.core.me);
         let role = Role { shown_term: self.shown_term(master), master, me };
         if role != self.shown {
             self.shown = role;

@@ -79,6 +79,15 @@ impl Checkers {
         }
     }
 
+    /// A new history, among the same nodes.
+    pub fn begin_anew(&mut self, app: App, base: Index, membership: Membership) {
+        let mut anew = Checkers::new(app, base, membership, self.suppress);
+        anew.whole.append(&mut self.whole);
+        anew.masters = std::mem::take(&mut self.masters);
+        anew.votes = std::mem::take(&mut self.votes);
+        *self = anew;
+    }
+
     /// The last committed index.
     pub fn committed(&self) -> Index {
         self.base + self.history.len() as u64
@@ -110,9 +119,12 @@ impl Checkers {
 
     /// A node became master: its vote is on disk, and it has everything that is committed (thesis,
     /// section 3.6.3).
-    pub fn elected(&self, id: NodeId, term: Term, disk: &Disk) -> Checked {
+    pub fn elected(&self, (id, life): (NodeId, Incarnation), term: Term, disk: &Disk) -> Checked {
         match disk.vote() {
             Some(v) if v.term == term && v.vote == Some(id) => {}
+            // A founder's life begins with its founding: until it is on disk another one is there,
+            // or none, which the cluster does not count.
+            Some(v) if v.life != life => {}
             _ if !disk.is_whole() => {}
             other => return broken("I4", format!("master of term {term} has on disk {other:?}")),
         }

@@ -183,13 +183,16 @@ impl Disk {
 
     fn replace(&mut self, snapshot: Snapshot, keep_log: bool) -> Result<(), String> {
         let base = self.snapshot.as_ref().map_or(0, |s| s.end.index);
-        if snapshot.end.index < base {
+        let founding = |s: &Snapshot| s.membership.founding;
+        let same = self.snapshot.as_ref().is_none_or(|s| founding(s) == founding(&snapshot));
+        if snapshot.end.index < base && same {
             return Err(format!("snapshot {:?} replaces one of {base}", snapshot.end));
         }
         if keep_log {
             self.entries.retain(|e| e.index > snapshot.end.index);
         } else {
             self.entries.clear();
+            self.commit = snapshot.end.index;
         }
         self.snapshot = Some(snapshot);
         let contiguous = self.entries.first().is_none_or(|e| Some(e.index) == self.base().map(|b| b + 1));

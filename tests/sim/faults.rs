@@ -9,6 +9,7 @@ use quptime::quorum::message::Membership;
 use super::checkers::Checked;
 use super::clock::MS;
 use super::net::node_id;
+use super::recovery::Disaster;
 use super::swarm::Kind;
 use super::trace;
 use super::world::{Event, World};
@@ -44,6 +45,8 @@ pub enum Fault {
     Wipe(usize, u64),
     /// All processes die and lose `state/`; they start again one after another within so long.
     WipeAll(u64),
+    /// The cluster is lost, and its operator starts it again.
+    Disaster(Disaster),
     /// A node is told to hand over.
     HandOver(usize, Option<usize>),
     /// A node keeps its state machine in place of its log.
@@ -98,6 +101,7 @@ impl World {
                 self.hosts[host].disk.wipe();
             }
             Fault::WipeAll(down) => self.wipe_all(down)?,
+            Fault::Disaster(disaster) => self.disaster(disaster)?,
             Fault::HandOver(host, to) => {
                 self.feed(host, Input::HandOver { to: to.map(node_id) })?;
             }
@@ -119,7 +123,7 @@ impl World {
         Ok(())
     }
 
-    fn crash(&mut self, host: usize, down: u64) -> Checked {
+    pub fn crash(&mut self, host: usize, down: u64) -> Checked {
         if self.hosts[host].core.is_some() {
             self.kill(host)?;
         }
@@ -145,7 +149,7 @@ impl World {
                 false => h.file = None,
             }
         }
-        self.forget_history(newest);
+        self.forget_history(vec![newest]);
         Ok(())
     }
 
@@ -200,7 +204,9 @@ impl World {
             Kind::SlowDisk => Fault::SlowDisk(host, 1 + self.rng.below(200), time),
             Kind::FailDisk => Fault::FailDisk(host, time),
             Kind::Wipe => return self.may_wipe(host).then_some(Fault::Wipe(host, down)),
-            Kind::WipeAll => return self.refounding.is_none().then_some(Fault::WipeAll(down)),
+            Kind::WipeAll => return (!self.refounding).then_some(Fault::WipeAll(down)),
+            Kind::Recover if self.refounding || self.options.duty.is_some() => return None,
+            Kind::Recover => self.draw_disaster(down),
             Kind::HandOver => Fault::HandOver(host, self.rng.chance(500).then_some(other)),
             Kind::Compact => Fault::Compact(host),
             Kind::Blackout => Fault::Blackout(down),
@@ -218,7 +224,7 @@ impl World {
 
     /// `state/` may be lost where enough others keep theirs, in every membership that may be in force.
     fn may_wipe(&self, host: usize) -> bool {
-        if self.refounding.is_some() {
+        if self.refounding {
             return false;
         }
         let logs = self.hosts.iter().filter_map(|h| h.core.as_ref()).map(|core| core.status().membership);

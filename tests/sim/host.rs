@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use quptime::base::clock::Mono;
 use quptime::base::id::{NodeId, RequestId};
 use quptime::quorum::Node;
-use quptime::quorum::io::{Boot, File, Input, Role};
-use quptime::quorum::message::{Blank, Incarnation, Index, Membership, Term};
+use quptime::quorum::io::{Boot, File, Input, Remembered, Role};
+use quptime::quorum::message::{Blank, Founding, Incarnation, Index, Membership, Term};
 
 use super::app::App;
 use super::checkers::{Checked, broken, or_broken};
@@ -52,9 +52,14 @@ pub struct Host {
     pub duty: Duty,
     /// Where its state machine started from, and with whom.
     pub founding: Option<(Index, Membership)>,
+    /// Its operator says that a majority of those named is enough.
+    pub told: bool,
+    /// Its operator wrote the file. One that its process wrote is never newer than the disk: it is
+    /// written when the log is.
+    pub edited: bool,
     wake_at: u64,
     hasty: u32,
-    seen: (Term, Index),
+    seen: (Term, Index, Incarnation),
 }
 
 const NOBODY: Role = Role { shown_term: 0, master: None, me: false };
@@ -79,10 +84,40 @@ impl Host {
             waiting: BTreeMap::new(),
             duty: Duty::default(),
             founding: None,
+            told: false,
+            edited: false,
             wake_at: u64::MAX,
             hasty: 0,
-            seen: (0, 0),
+            seen: (0, 0, Incarnation(0)),
         }
+    }
+
+    /// What its state machine goes back to.
+    pub fn history(&self) -> Founding {
+        self.founding.as_ref().map(|(_, members)| members.founding).unwrap_or_default()
+    }
+
+    /// What it presents to the others.
+    fn presents(&self, remembers: bool) -> Option<File> {
+        let app = self.file.as_ref()?;
+        let known = Blank {
+            version: app.config.version,
+            members: app.config.peers.iter().map(|p| node_id(*p)).collect(),
+            digest: app.config.digest(),
+            told: self.told,
+            remembers,
+        };
+        Some(File { known, data: app.write(), others: self.edited })
+    }
+
+    /// Whether it presents a file although it has a `state/`: the file is newer.
+    fn is_newer(&self, remembered: &Remembered) -> bool {
+        let Some(file) = self.file.as_ref().filter(|_| self.edited) else { return false };
+        let mut app = App::read(&remembered.snapshot.data).unwrap_or_default();
+        for entry in &remembered.entries {
+            app.apply(entry, true);
+        }
+        file.config.version > app.config.version && file.config.peers.iter().any(|p| node_id(*p) == self.id)
     }
 
     /// Whether it may act as master at a true time.
@@ -108,7 +143,17 @@ impl World {
     /// Starts the process of a host from what its disk remembers.
     pub fn boot(&mut self, host: usize) -> Checked {
         let remembered = self.hosts[host].disk.remembered();
-        let boot = match remembered {
+        let newer = remembered.as_ref().filter(|r| self.hosts[host].is_newer(r));
+        let boot = match &remembered {
+            Some(remembered) if newer.is_some() => {
+                let life = Incarnation(self.rng.next_u64());
+                let h = &mut self.hosts[host];
+                (h.life, h.app, h.applied, h.founding) = (life, App::default(), None, None);
+                let last = remembered.entries.last().map_or(remembered.snapshot.end.term, |e| e.term);
+                let term = remembered.vote.term.max(last);
+                h.seen = (term, 0, life);
+                Boot::Blank { life, term, file: h.presents(true) }
+            }
             Some(remembered) => {
                 let data = &remembered.snapshot.data;
                 let Some(app) = App::read(data) else { return broken("I3", format!("no state: {data}")) };
@@ -116,9 +161,9 @@ impl World {
                 h.life = remembered.vote.life;
                 h.app = app;
                 h.applied = Some(remembered.snapshot.end.index);
-                h.seen = (remembered.vote.term, 0);
+                h.seen = (remembered.vote.term, 0, h.life);
                 self.check.is_whole(h.id, remembered.vote.life);
-                Boot::Remembered(remembered)
+                Boot::Remembered(remembered.clone())
             }
             None => {
                 let life = Incarnation(self.rng.next_u64());
@@ -127,15 +172,9 @@ impl World {
                 h.life = life;
                 h.app = App::default();
                 h.applied = None;
-                h.seen = (0, 0);
-                let file = h.file.as_ref().map(|app| File {
-                    known: Blank {
-                        version: app.config.version,
-                        members: app.config.peers.iter().map(|p| node_id(*p)).collect(),
-                    },
-                    data: app.write(),
-                });
-                Boot::Blank { life, file }
+                h.founding = None;
+                h.seen = (0, 0, life);
+                Boot::Blank { life, term: 0, file: h.presents(false) }
             }
         };
         self.trace.line(self.now, || {
@@ -144,7 +183,10 @@ impl World {
                     let last = r.entries.last().map_or(r.snapshot.end.index, |e| e.index);
                     (format!("t{} to {last}, commit {}", r.vote.term, r.commit), r.vote.life)
                 }
-                Boot::Blank { life, file } => (format!("blank, file {}", file.is_some()), *life),
+                Boot::Blank { life, file, .. } => {
+                    let version = file.as_ref().map(|f| f.known.version);
+                    (format!("blank, file {version:?}, told {}", self.hosts[host].told), *life)
+                }
             };
             format!("{} starts: {what}, life {}", trace::name(node_id(host)), trace::life(life))
         });
@@ -244,13 +286,18 @@ impl World {
         let h = &mut self.hosts[host];
         let Some(core) = &h.core else { return Ok(()) };
         let status = core.status();
+        if core.life() != h.seen.2 {
+            // It has taken up another log, and begins anew.
+            h.seen = (h.seen.0, 0, core.life());
+            h.life = core.life();
+        }
         if status.term < h.seen.0 || status.commit < h.seen.1 {
             return broken("I4", format!("{} goes back from {:?} to {status:?}", h.id, h.seen));
         }
         if status.commit > status.end.index || status.role != h.role && h.role != NOBODY {
             return broken("contract", format!("{} contradicts itself: {status:?} {:?}", h.id, h.role));
         }
-        h.seen = (status.term, status.commit);
+        h.seen = (status.term, status.commit, h.life);
         for word in [host as u64, status.term, status.end.index, status.commit, self.now] {
             self.trace.mix(word);
         }

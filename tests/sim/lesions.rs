@@ -15,7 +15,7 @@ use super::world::World;
 const TRIES: u64 = 2_000;
 
 /// Searches with one rule off; what is broken must be one of `expected`.
-fn finds(rule: Rule, expected: &[&str], bias: impl Fn(Options) -> Options + Sync) {
+pub fn finds(rule: Rule, expected: &[&str], bias: impl Fn(Options) -> Options + Sync) {
     let with = |seed| {
         let mut options = bias(Options::from_seed(seed));
         options.lesions = vec![rule];
@@ -77,7 +77,7 @@ fn deadly(options: Options) -> Options {
 }
 
 /// Partitions of every kind, one after another.
-fn torn(options: Options) -> Options {
+pub fn torn(options: Options) -> Options {
     let mut options = short(options);
     options.gap = options.timing.1 * MS / 2;
     options.only(&[

@@ -27,6 +27,7 @@ mod host;
 mod lesions;
 mod net;
 mod outputs;
+mod recovery;
 mod runner;
 mod scenarios;
 mod settle;

@@ -1,11 +1,12 @@
 //! What the driver does with each output of a core, and what the checkers are shown of it.
 
 use quptime::base::id::{NodeId, RequestId};
+use quptime::quorum::Node;
 use quptime::quorum::io::{Input, Output, Refusal, Role, Write};
 use quptime::quorum::message::{Entry, Membership, Snapshot};
 
 use super::app::App;
-use super::checkers::{Checked, Checkers, broken, or_broken};
+use super::checkers::{Checked, broken, or_broken};
 use super::net::{Packet, Reply, node_id};
 use super::trace;
 use super::world::World;
@@ -53,13 +54,7 @@ impl World {
     }
 
     fn apply(&mut self, host: usize, entry: &Entry) -> Checked<Option<Input>> {
-        if self.refounding.is_some()
-            && let Some((base, members)) = self.hosts[host].founding.clone()
-        {
-            let app = self.hosts[host].app.clone();
-            self.check = Checkers::new(app, base, members, self.options.suppress);
-            self.refounding = None;
-        }
+        self.begins_anew(host)?;
         let h = &mut self.hosts[host];
         match h.applied {
             Some(applied) if entry.index == applied + 1 => h.applied = Some(entry.index),
@@ -72,6 +67,13 @@ impl World {
             let list = std::slice::from_ref(entry);
             format!("{} applies {}", trace::name(node_id(host)), trace::entries(list))
         });
+        let history = self.hosts[host].history();
+        if let Some(lost) = self.lost.get_mut(&history) {
+            if lost.apply(entry, &self.hosts[host].app)? {
+                return broken("I1", format!("entry {} is committed to a log that was lost", entry.index));
+            }
+            return Ok(None);
+        }
         let own = self.hosts[host].core.as_ref().map(|core| core.status().membership).unwrap_or_default();
         let before = self.check.membership().clone();
         if self.check.apply(entry, &self.hosts[host].app)? {
@@ -91,6 +93,22 @@ impl World {
         Ok((config.timing != timing).then(|| Input::Timing(config.timing())))
     }
 
+    /// The first entry that a founding commits makes it the cluster; there is one such founding.
+    fn begins_anew(&mut self, host: usize) -> Checked {
+        let history = self.hosts[host].history();
+        if history == self.founding && !self.refounding || self.lost.contains_key(&history) {
+            return Ok(());
+        }
+        let Some((base, members)) = self.hosts[host].founding.clone() else { return Ok(()) };
+        if !self.refounding {
+            return broken("I1", format!("{} goes on from another start than the cluster", node_id(host)));
+        }
+        self.check.begin_anew(self.hosts[host].app.clone(), base, members);
+        self.refounding = false;
+        self.founding = history;
+        Ok(())
+    }
+
     /// Whether a voter has an entry on disk. One that was counted in a life that it has lost since
     /// may have had it: the entry is as safe as before, since nothing of that life counts any more.
     fn has(&self, id: NodeId, entry: &Entry, memberships: [&Membership; 2]) -> bool {
@@ -108,22 +126,25 @@ impl World {
         let Some(app) = App::read(&snapshot.data) else {
             return broken("I3", format!("a snapshot that is no state: {}", snapshot.data));
         };
-        match &self.refounding {
+        let founding = snapshot.membership.founding;
+        match self.lost.get(&founding) {
+            Some(lost) => lost.restore(snapshot, &app)?,
+            None if founding == self.founding => self.check.restore(snapshot, &app)?,
             // Several may be founded one after another until one commits something.
-            Some(newest) if app.config != newest.config => {
-                return broken("I5", format!("founded from {:?}, newest is {:?}", app.config, newest.config));
-            }
-            Some(_) => {}
-            None => self.check.restore(snapshot, &app)?,
+            None if self.files.iter().any(|file| file.config == app.config) => {}
+            None => return broken("I5", format!("founded from {:?}, which is no file", app.config)),
         }
         let h = &mut self.hosts[host];
-        if h.applied > Some(snapshot.end.index) {
+        let same = h.founding.is_some() && h.history() == founding;
+        if same && h.applied > Some(snapshot.end.index) {
             return broken("I2", format!("{} goes back from {:?} to {:?}", h.id, h.applied, snapshot.end));
         }
         h.applied = Some(snapshot.end.index);
         h.app = app.clone();
         h.duty.begin_anew(&app, h.clock.shows(self.now));
         h.file = Some(app);
+        h.told = false;
+        h.edited = false;
         h.founding = Some((snapshot.end.index, snapshot.membership.clone()));
         Ok(())
     }
@@ -140,10 +161,11 @@ impl World {
         }
         self.check.role(&role, node_id(host))?;
         let h = &mut self.hosts[host];
+        let life = h.core.as_ref().map_or(h.life, Node::life);
         let begins = role.me && !(h.role.me && h.role.shown_term == role.shown_term);
         h.role = role;
         if begins && self.options.check_promises {
-            self.check.elected(h.id, role.shown_term / 2, &h.disk)?;
+            self.check.elected((h.id, life), role.shown_term / 2, &h.disk)?;
         }
         Ok(())
     }

@@ -25,30 +25,30 @@ fn world(seed: u64, voters: usize, spares: usize) -> World {
 }
 
 /// Does something that must break nothing; shows the story if it does.
-fn good<T>(world: &mut World, act: impl FnOnce(&mut World) -> Checked<T>) -> T {
+pub fn good<T>(world: &mut World, act: impl FnOnce(&mut World) -> Checked<T>) -> T {
     match act(world) {
         Ok(value) => value,
         Err(violation) => panic!("{}\n{} is broken: {}", story(world), violation.rule, violation.what),
     }
 }
 
-fn story(world: &World) -> String {
+pub fn story(world: &World) -> String {
     let lines = world.trace.lines();
     let shown = if std::env::var_os("QUPTIME_STORY").is_some() { lines.len() } else { 80 };
     lines[lines.len().saturating_sub(shown)..].join("\n")
 }
 
-fn run(world: &mut World, time: u64) {
+pub fn run(world: &mut World, time: u64) {
     let until = world.now + time;
     good(world, |w| w.run_until(until));
 }
 
-fn inject(world: &mut World, fault: Fault) {
+pub fn inject(world: &mut World, fault: Fault) {
     good(world, |w| w.inject(fault));
 }
 
 /// The host that acts as master; its number.
-fn master(world: &World) -> Option<usize> {
+pub fn master(world: &World) -> Option<usize> {
     (0..world.hosts.len()).find(|h| world.hosts[*h].acts(world.now))
 }
 
@@ -61,7 +61,12 @@ fn until_master(world: &mut World, host: usize, limit: u64) -> u64 {
 }
 
 /// Makes a request through any of `hosts` until it is answered.
-fn ask(world: &mut World, hosts: &[usize], text: &str, change: Option<MemberChange>) -> Result<(), Refusal> {
+pub fn ask(
+    world: &mut World,
+    hosts: &[usize],
+    text: &str,
+    change: Option<MemberChange>,
+) -> Result<(), Refusal> {
     let client = world.ask(hosts.to_vec(), text, change);
     let limit = world.now + 30 * BEAT;
     let reached = good(world, |w| w.run_while(limit, |w| w.clients[client].outcome.is_some()));
@@ -75,7 +80,7 @@ fn voters(world: &World) -> BTreeSet<usize> {
 }
 
 /// Waits until these hosts and no others are voters.
-fn until_voters(world: &mut World, want: &[usize]) {
+pub fn until_voters(world: &mut World, want: &[usize]) {
     let want: BTreeSet<usize> = want.iter().copied().collect();
     let limit = world.now + 30 * BEAT;
     let reached = good(world, |w| w.run_while(limit, |w| voters(w) == want));
@@ -83,14 +88,14 @@ fn until_voters(world: &mut World, want: &[usize]) {
 }
 
 /// Waits until all these hosts have applied everything that is committed.
-fn until_level(world: &mut World, hosts: &[usize]) {
+pub fn until_level(world: &mut World, hosts: &[usize]) {
     let limit = world.now + 30 * BEAT;
     let level = |w: &World| hosts.iter().all(|h| w.hosts[*h].applied == Some(w.check.committed()));
     assert!(good(world, |w| w.run_while(limit, level)), "{}\nnot level", story(world));
 }
 
 /// Everybody is up and n1 is master for a while.
-fn settled(seed: u64, voters: usize, spares: usize) -> World {
+pub fn settled(seed: u64, voters: usize, spares: usize) -> World {
     let mut world = world(seed, voters, spares);
     let members = self::voters(&world);
     while !members.iter().all(|h| world.hosts[*h].role.master.is_some()) {
@@ -270,7 +275,7 @@ fn a_cluster_that_lost_everything_starts_again_from_the_highest_version() {
     inject(&mut world, Fault::Heal);
     inject(&mut world, Fault::WipeAll(3 * BEAT));
     run(&mut world, 10 * BEAT);
-    assert!(world.refounding.is_none() && master(&world).is_some(), "{}", story(&world));
+    assert!(!world.refounding && master(&world).is_some(), "{}", story(&world));
     until_level(&mut world, &[0, 1, 2]);
     assert_eq!(world.check.app.config.version, version);
     assert_eq!(world.check.app.config.registers[&1], [1, 2]);

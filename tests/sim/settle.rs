@@ -35,7 +35,7 @@ impl World {
         });
         let timing = self.check.app.config.timing;
         let (heartbeat, dead_after) = (timing.0 * MS, timing.1 * MS);
-        let refounding = self.refounding.is_some();
+        let refounding = self.refounding;
         // Votes that were under way may elect one that hears nobody from now on: it holds the others
         // for its term of trial.
         let trial = if ragged > 0 { dead_after } else { 0 };
@@ -87,6 +87,13 @@ impl World {
             self.hosts[host].dies_after = None;
             self.resume(host)?;
             self.disk_well(host)?;
+            if self.refounding {
+                // An operator sees that it waits, and tells all of them.
+                self.hosts[host].told = true;
+                if self.hosts[host].core.is_some() {
+                    self.kill(host)?;
+                }
+            }
             if self.hosts[host].core.is_none() {
                 self.boot(host)?;
             }
@@ -97,17 +104,18 @@ impl World {
     /// Voters of every membership that may be in force, whose disks remember, must be a majority of
     /// each.
     fn viable(&self, part: &[usize]) -> bool {
-        if self.refounding.is_some() && part.len() < self.hosts.len() {
+        if self.refounding && part.len() < self.hosts.len() {
             return false;
         }
         let mut memberships: Vec<Membership> = Vec::new();
-        if self.refounding.is_none() {
+        if !self.refounding {
             memberships.push(self.check.membership().clone());
         }
         // Those of the others, too: what they have sent may still arrive.
         for core in self.hosts.iter().filter_map(|h| h.core.as_ref()) {
             let status = core.status();
-            if !status.blank {
+            let founding = status.membership.founding;
+            if !status.blank && !self.lost.contains_key(&founding) {
                 memberships.push(status.membership);
             }
         }
@@ -185,7 +193,7 @@ impl World {
 
     fn agreed(&self, part: &[usize]) -> bool {
         let members = self.check.membership();
-        self.refounding.is_none()
+        !self.refounding
             && self.acts_within(part).is_some()
             && self.check.committed() >= self.check.acked()
             && part.iter().all(|h| {

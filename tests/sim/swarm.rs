@@ -36,6 +36,8 @@ pub enum Kind {
     Wipe,
     /// All hosts lose `state/`.
     WipeAll,
+    /// The cluster is lost, and started again from files.
+    Recover,
     /// The master is asked to hand over.
     HandOver,
     /// A log is compacted.
@@ -164,6 +166,9 @@ impl Options {
         faults.push((Kind::Heal, 6));
         if rng.chance(80) {
             faults.push((Kind::WipeAll, 4));
+        }
+        if Rng::new(rng.clone().next_u64()).chance(80) {
+            faults.push((Kind::Recover, 6));
         }
         if jumps {
             faults.push((Kind::Jump, 10));

@@ -5,7 +5,7 @@
 
 use quptime::base::id::NodeId;
 use quptime::quorum::io::Write;
-use quptime::quorum::message::{Entry, Incarnation, LogEnd, Membership, Message, Outcome};
+use quptime::quorum::message::{Entry, Founding, Incarnation, LogEnd, Membership, Message, Outcome};
 
 /// The record of one run.
 #[derive(Debug)]
@@ -99,7 +99,10 @@ pub fn message(m: &Message) -> String {
     match m {
         Message::Beat { term, master, life: l, hears, end: e, blank } => {
             let master = master.map_or("-".to_owned(), name);
-            let blank = blank.as_ref().map_or(String::new(), |b| format!(" blank v{}", b.version));
+            let blank = blank.as_ref().map_or(String::new(), |b| {
+                let told = if b.told { " told" } else { "" };
+                format!(" blank v{}{told}{}", b.version, if b.remembers { " remembers" } else { "" })
+            });
             format!(
                 "beat t{term} master {master} life {} hears {} end {}{blank}",
                 life(*l),
@@ -117,21 +120,37 @@ pub fn message(m: &Message) -> String {
         Message::Voted { term, granted, free, life: l } => {
             format!("vote {granted} t{term} life {}{}", life(*l), held(*free))
         }
-        Message::Append { term, round, before, entries: list, commit } => {
+        Message::Append { term, round, before, entries: list, commit, founding, settled } => {
             let before = end(*before);
-            format!("append t{term} round {round} after {before} {} commit {commit}", entries(list))
+            let settled = if *settled { " settled" } else { "" };
+            let founded = founded(*founding);
+            format!(
+                "append t{term} round {round} after {before} {} commit {commit}{settled}{founded}",
+                entries(list)
+            )
         }
         Message::Appended { term, round, life: l, outcome, .. } => {
             format!("appended t{term} round {round} life {} {}", life(*l), answer(outcome))
         }
-        Message::Piece { term, round, end: e, offset, total, data, .. } => {
+        Message::Piece { term, round, end: e, offset, total, data, membership, settled } => {
             let upto = offset + data.len() as u64;
-            format!("piece t{term} round {round} of {}: {offset}..{upto} of {total}", end(*e))
+            let settled = if *settled { " settled" } else { "" };
+            let founded = founded(membership.founding);
+            format!(
+                "piece t{term} round {round} of {}: {offset}..{upto} of {total}{settled}{founded}",
+                end(*e)
+            )
         }
         Message::TakeOver { term } => format!("take over from t{term}"),
-        Message::Refound { term, version } => format!("refound t{term} v{version}"),
+        Message::Refound { term, version, founding } => {
+            format!("refound t{term} v{version}{}", founded(*founding))
+        }
         Message::Refounded { term, life: l } => format!("refounded t{term} life {}", life(*l)),
     }
+}
+
+fn founded(founding: Founding) -> String {
+    if founding.is_first() { String::new() } else { format!(" of {:04x}", founding.0 & 0xffff) }
 }
 
 fn held(free: bool) -> &'static str {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use quptime::base::id::NodeId;
 use quptime::base::rng::Rng;
 use quptime::quorum::io::{Input, VoteRecord};
-use quptime::quorum::message::{Incarnation, LogEnd, Membership, Snapshot};
+use quptime::quorum::message::{Founding, Incarnation, LogEnd, Membership, Snapshot};
 
 use super::app::App;
 use super::checkers::{Checked, Checkers, broken};
@@ -94,8 +94,14 @@ pub struct World {
     pub check: Checkers,
     /// What happened.
     pub trace: Trace,
-    /// All hosts lost their state: this machine is the newest file, and waits for a founder.
-    pub refounding: Option<App>,
+    /// The cluster is lost, and nothing has begun anew yet.
+    pub refounding: bool,
+    /// What it may begin from: the files that were there when it was lost.
+    pub files: Vec<App>,
+    /// What the log of the cluster goes back to.
+    pub founding: Founding,
+    /// Logs that were lost: nothing is ever added to them.
+    pub lost: BTreeMap<Founding, Checkers>,
     /// Clients make new requests.
     pub clients_on: bool,
     /// What is watched, and what arrived where.
@@ -116,6 +122,7 @@ impl World {
         let membership = Membership {
             voters: lives.iter().map(|(h, life)| (node_id(*h), *life)).collect(),
             learners: Default::default(),
+            founding: Founding::default(),
         };
         let mut app = App { padding: options.padding, ..App::default() };
         app.config.version = 1;
@@ -147,7 +154,10 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             serial: 0,
-            refounding: None,
+            refounding: false,
+            files: Vec::new(),
+            founding: Founding::default(),
+            lost: BTreeMap::new(),
             clients_on: true,
             sinks: Sinks::new(options.duty.as_ref().map_or(0, |d| d.checks)),
             options,
@@ -349,11 +359,18 @@ impl World {
         }
     }
 
-    /// All hosts lost everything but their files: a new history starts from the newest of them.
-    pub fn forget_history(&mut self, newest: App) {
+    /// The cluster is lost but for its files: a new history starts from one of them.
+    pub fn forget_history(&mut self, files: Vec<App>) {
         self.queue.retain(|_, e| !matches!(e, Event::Flight(_)));
-        self.check = Checkers::new(newest.clone(), 0, Membership::default(), self.options.suppress);
-        self.refounding = Some(newest);
+        let newest = files.iter().max_by_key(|app| app.config.version).cloned().unwrap_or_default();
+        let anew = Checkers::new(newest, 0, Membership::default(), self.options.suppress);
+        let old = std::mem::replace(&mut self.check, anew);
+        // What was lost before it began is no history.
+        if !self.refounding {
+            self.lost.insert(self.founding, old);
+        }
+        self.refounding = true;
+        self.files = files;
         for client in 0..self.clients.len() {
             self.clients[client].give_up();
             self.client_turn(client, self.options.down + self.options.think);

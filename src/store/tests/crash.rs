@@ -126,3 +126,35 @@ fn a_process_that_ends_without_a_power_cut_leaves_nothing_doubtful() {
         assert!(agrees(&after, &seen), "ended at {at}: saw {seen:?}, then {after:?}");
     }
 }
+
+#[test]
+fn another_life_and_its_lower_snapshot_take_the_place_of_a_state_or_leave_it_as_it_was() {
+    let new = [
+        Write::Vote(VoteRecord { term: 3, vote: Some(node(1)), life: Incarnation(9) }),
+        snapshot(1, 2, false),
+        append(1, 3, &["", "k"]),
+    ];
+    let wanted = |n: usize| model(&[&script()[..], &new[..n]].concat());
+    for at in 0.. {
+        let disk = written();
+        let (mut store, before) = reopen(&disk);
+        assert!(agrees(&before, &wanted(0)));
+        let start = disk.operations();
+        disk.fail(start + at..u64::MAX, Fault::Gone);
+        let confirmed = new.iter().take_while(|w| store.apply(std::slice::from_ref(*w)).is_ok()).count();
+        for budget in 0..=disk.unsynced() {
+            let copy = disk.copy();
+            copy.power_cut(Crash::Prefix(budget));
+            let (mut store, got) = reopen(&copy);
+            let most = (confirmed + 1).min(new.len());
+            let fits = (confirmed..=most).rev().find(|n| agrees(&got, &wanted(*n)));
+            let from = fits.unwrap_or_else(|| panic!("cut at {at}, {confirmed} confirmed, found {got:?}"));
+            store.apply(&new[from..]).unwrap();
+            copy.power_cut(Crash::Lost);
+            assert!(agrees(&reopen(&copy).1, &wanted(new.len())), "cut at {at}");
+        }
+        if confirmed == new.len() {
+            break;
+        }
+    }
+}
