@@ -97,6 +97,11 @@ pub fn could_listen(ip: std::net::IpAddr, port: u16) -> Result<(), String> {
     crate::transport::listen::bind(Some(ip), port).map(drop).map_err(|e| e.to_string())
 }
 
+/// The newest config version that `state/` knows, while no daemon uses it; `None` when it knows none.
+pub fn state_version(paths: &Paths) -> Result<Option<u64>, String> {
+    daemon::present::look(paths)
+}
+
 /// A backup.
 pub struct Archive {
     /// What it holds.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::core::Core;
+use super::files::Committed;
 use super::slowness::Turn;
 use crate::base::clock::Mono;
 use crate::base::id::NodeId;
@@ -64,20 +65,21 @@ impl Core {
     /// `cluster.yaml` says nothing that `state/` does not know: after a power cut a newer file would
     /// look like an operator's (`present.rs`).
     pub(super) fn to_be_filed(&mut self, cluster: Arc<Cluster>) {
-        if self.unfiled.len() >= UNFILED {
-            self.unfiled.pop_back();
-        }
-        self.unfiled.push_back((None, cluster));
+        let committed = Committed { cluster, anew: std::mem::take(&mut self.anew) };
+        let newest = if self.unfiled.len() < UNFILED { None } else { self.unfiled.pop_back() };
+        self.unfiled.push_back((None, committed.over(newest.map(|(_, before)| before))));
     }
 
     /// What has become durable goes to the file.
     pub(super) fn file_durable(&mut self) {
-        let (given, mut newest) = (self.given, None);
-        self.unfiled.iter_mut().for_each(|(seq, _)| drop(seq.get_or_insert(given)));
-        while self.unfiled.front().is_some_and(|(seq, _)| seq.is_some_and(|seq| seq <= self.durable)) {
-            newest = self.unfiled.pop_front().map(|(_, cluster)| cluster);
+        for (seq, _) in &mut self.unfiled {
+            *seq = seq.or(Some(self.given));
         }
-        newest.into_iter().for_each(|cluster| self.out.files.put(cluster));
+        let durable = self.durable;
+        while self.unfiled.front().is_some_and(|(seq, _)| seq.is_some_and(|seq| seq <= durable)) {
+            let committed = self.unfiled.pop_front().map(|(_, committed)| committed);
+            committed.into_iter().for_each(|committed| self.out.files.put(committed));
+        }
     }
 
     /// A disk that does not answer is told of like one that fails; see `slowness.rs`.
@@ -209,7 +211,8 @@ impl Core {
                 self.log_bytes = 0;
                 self.snapshot_bytes = given.data.len();
                 self.tally = Tally::new(self.clock.mono(), state.cluster());
-                self.state = Some(state);
+                // Within one log it only goes on.
+                self.anew |= self.state.replace(state).is_some();
                 self.after_restore();
             }
             Err(e) => self.fatal(format!("the state that this node should go on from: {e}")),

@@ -119,7 +119,9 @@ pub struct Core {
     pub(super) durable: u64,
     /// For `cluster.yaml`, each once this write is durable (`None`: the last one of this turn). A
     /// few: what comes while all of these wait takes the place of the newest.
-    pub(super) unfiled: VecDeque<(Option<u64>, Arc<Cluster>)>,
+    pub(super) unfiled: VecDeque<(Option<u64>, super::files::Committed)>,
+    /// The state was replaced by that of another log, and the file was not told yet.
+    pub(super) anew: bool,
     /// The store said so, and has not taken it back.
     pub(super) disk_fails: bool,
     pub(super) inputs: VecDeque<Input>,
@@ -207,6 +209,7 @@ impl Core {
             given: 0,
             durable: 0,
             unfiled: VecDeque::new(),
+            anew: false,
             disk_fails: false,
             inputs: VecDeque::new(),
             out: start.out,

@@ -58,7 +58,24 @@ pub struct Inlet {
     wake: Sender<()>,
 }
 
-type Newest = Arc<Mutex<Option<Arc<Cluster>>>>;
+type Newest = Arc<Mutex<Option<Committed>>>;
+
+/// A configuration for the file.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// What it says.
+    pub cluster: Arc<Cluster>,
+    /// It is of another log than those before it: the cluster was started again from a file.
+    pub anew: bool,
+}
+
+impl Committed {
+    /// In place of one that was not dealt with.
+    #[must_use]
+    pub fn over(self, before: Option<Committed>) -> Committed {
+        Committed { anew: self.anew || before.is_some_and(|b| b.anew), ..self }
+    }
+}
 
 /// Configurations of before, for edits that started from them.
 #[derive(Clone, Default)]
@@ -106,8 +123,10 @@ impl Inlet {
     }
 
     /// This is committed, and durable on this node: it belongs into the file.
-    pub fn put(&self, cluster: Arc<Cluster>) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
+    pub fn put(&self, committed: Committed) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some(committed.over(newest.take()));
+        drop(newest);
         if let Err(TrySendError::Disconnected(())) = self.wake.try_send(()) {
             log!(Error, "files", "cluster.yaml is not written any more: its thread has ended");
         }
@@ -115,7 +134,7 @@ impl Inlet {
 }
 
 impl Outlet {
-    fn take(&self) -> Option<Arc<Cluster>> {
+    fn take(&self) -> Option<Committed> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -135,6 +154,8 @@ pub struct Files {
     ours: Option<Arc<Cluster>>,
     /// What the file said at the start may be something that the cluster does not know.
     unseen: bool,
+    /// What is committed need not follow what was written last.
+    anew: bool,
     /// What was seen then is an edit that cannot be read; it stays until the next save.
     unreadable: bool,
     /// That is in the notes.
@@ -183,6 +204,7 @@ impl Files {
             keys,
             ours: None,
             unseen: false,
+            anew: false,
             unreadable: false,
             unreadable_noted: false,
             waiting: None,
@@ -246,8 +268,9 @@ impl Files {
     }
 
     fn take_in(&mut self) {
-        if let Some(cluster) = self.outlet.take() {
+        if let Some(Committed { cluster, anew }) = self.outlet.take() {
             self.keys.heard(&cluster);
+            self.anew |= anew;
             self.waiting = Some(cluster);
         }
     }
@@ -422,51 +445,31 @@ impl Files {
         }
     }
 
-    /// Whether nothing is lost when `committed`, whose text is `new`, is written: the cluster may go on
+    /// Whether nothing is lost when `committed`, whose text is `new`, is written. The cluster may go on
     /// from something else than what the file says, which then gives way and is kept beside.
     fn keeps_what_goes(&mut self, committed: &Cluster, new: &str) -> bool {
-        let unknown = |version: u64, same: bool| {
-            version > committed.version || (version == committed.version && version > 0 && !same)
-        };
-        if let Some(ours) = &self.ours {
-            if !unknown(ours.version, **ours == *committed) {
-                return true;
-            }
-        } else if !self.unseen {
+        if !self.unseen && !self.anew {
             return true;
         }
         let said = match file::read_text(&self.paths.cluster_yaml(), super::start::LARGEST) {
             Ok(said) => said,
-            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return true,
             Err(e) => {
-                log!(Warn, "files", "cluster.yaml is written over, unread", why = text::chain(&e));
+                if e.source.kind() != std::io::ErrorKind::NotFound {
+                    log!(Warn, "files", "cluster.yaml is written over unread", why = text::chain(&e));
+                }
                 return true;
             }
         };
-        let mut rng = present::ids_of(&said);
-        let there = yaml::from_yaml("cluster.yaml", &said, &mut || rng.next_u128());
-        let what = match &there {
-            Ok(there) if unknown(there.version, write::to_yaml(there) == new) => {
-                format!("cluster.yaml of version {}", there.version)
+        if let Some(what) = gives_way(&said, committed, new) {
+            let version = committed.version;
+            let sentence = format!(
+                "{what} gives way: the cluster has a master with a quorum and goes on from version {version}"
+            );
+            if matches!(self.keep(&said, &sentence), Judged::Later) {
+                return false;
             }
-            Ok(_) => {
-                self.unseen = false;
-                return true;
-            }
-            Err(why) => format!("what cannot be read ({why})"),
-        };
-        let judged = self.keep(
-            &said,
-            &format!(
-                "{what} gives way: the cluster has a master with a quorum and goes on from version {}",
-                committed.version
-            ),
-        );
-        if matches!(judged, Judged::Later) {
-            return false;
         }
-        // What was there before is told apart no more.
-        (self.unseen, self.ours) = (false, None);
+        (self.unseen, self.anew, self.ours) = (false, false, None);
         true
     }
 
@@ -489,6 +492,10 @@ impl Files {
         let Some(cluster) = self.waiting.take() else { return };
         let began = self.clock.mono();
         let text = write::to_yaml(&cluster);
+        // A start goes through the past before it comes to what the file says.
+        if !self.anew && self.ours.as_ref().is_some_and(|ours| ours.version > cluster.version) {
+            return;
+        }
         if !self.keeps_what_goes(&cluster, &text) {
             self.waiting = Some(cluster);
             return;
@@ -553,5 +560,17 @@ impl Files {
         let trusted = super::start::trust_of(cluster, self.me).map_err(|e| e.to_string())?;
         let text = trust::to_yaml(&trusted)?;
         file::replace(&self.paths.trust_yaml(), text.as_bytes(), 0o600).map_err(|e| text::chain(&e))
+    }
+}
+
+/// What a file says, if `committed`, whose text is `new`, does not know it: something newer, or other
+/// under the same version. Version 0 says nothing but peers.
+fn gives_way(said: &str, committed: &Cluster, new: &str) -> Option<String> {
+    let mut rng = present::ids_of(said);
+    match yaml::from_yaml("cluster.yaml", said, &mut || rng.next_u128()) {
+        Ok(there) if there.version < committed.version || there.version == 0 => None,
+        Ok(there) if there.version == committed.version && write::to_yaml(&there) == new => None,
+        Ok(there) => Some(format!("cluster.yaml of version {}", there.version)),
+        Err(why) => Some(format!("what cannot be read ({why})")),
     }
 }

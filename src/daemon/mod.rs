@@ -39,7 +39,7 @@ mod notify;
 mod owed;
 mod picture;
 mod plan;
-mod present;
+pub mod present;
 mod published;
 mod questions;
 mod reports;

@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use crate::base::id::NodeId;
 use crate::base::rng::Rng;
+use crate::base::text;
+use crate::config::paths::Paths;
 use crate::config::{Cluster, write};
 use crate::identity::fingerprint::digest;
 use crate::log;
 use crate::quorum::io::{File, Remembered, Standing};
-use crate::quorum::message::{Blank, Incarnation, Term};
+use crate::quorum::message::{Blank, Entry, Incarnation, Term};
 use crate::state::command::Command;
 use crate::state::{State, snapshot};
+use crate::store;
 use crate::view::{Note, NoteLevel};
 
 /// For the ids that a file leaves out: the same text yields the same ids on every node.
@@ -103,11 +106,11 @@ pub struct Past {
 ///
 /// # Errors
 /// An entry is not understood.
-pub fn past(remembered: &Remembered, mut state: State, filed: u64) -> Result<Past, String> {
+pub fn past(entries: &[Entry], mut state: State, filed: u64) -> Result<Past, String> {
     let snapshot = Arc::clone(state.cluster());
     let asked = |state: &State| Some(Arc::clone(state.cluster())).filter(|c| c.version == filed);
     let mut found = asked(&state);
-    for entry in &remembered.entries {
+    for entry in entries {
         let sealed = entry.command.as_ref();
         let command: Option<Command> =
             sealed.map(|c| serde_json::from_str(&c.text)).transpose().map_err(|e| {
@@ -120,6 +123,19 @@ pub fn past(remembered: &Remembered, mut state: State, filed: u64) -> Result<Pas
         found = found.or_else(|| asked(&state));
     }
     Ok(Past { snapshot, filed: found, newest: Arc::clone(state.cluster()) })
+}
+
+/// The newest config version that a `state/` knows which no daemon uses just now; `None` when there is
+/// nothing in it. Nothing is changed there.
+///
+/// # Errors
+/// It cannot be read, or not understood: one line.
+pub fn look(paths: &Paths) -> Result<Option<u64>, String> {
+    let Some((snapshot, entries)) = store::look(&paths.state()).map_err(|e| text::chain(&e))? else {
+        return Ok(None);
+    };
+    let state = snapshot::from_text(&snapshot.data).map_err(|e| format!("state/: {e}"))?;
+    past(&entries, state, 0).map(|past| Some(past.newest.version))
 }
 
 /// What a node presents whose `cluster.yaml`, `said`, is newer than all that is in its `state/`, of

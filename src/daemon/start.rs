@@ -227,7 +227,7 @@ fn remembering(
     let state = snapshot::from_text(&remembered.snapshot.data).map_err(|e| format!("state/: {e}"))?;
     let cluster = (**state.cluster()).clone();
     let timing = remembered_timing(&cluster.settings, &remembered.entries);
-    let past = present::past(&remembered, state, file.as_ref().map_or(0, |f| f.version))?;
+    let past = present::past(&remembered.entries, state, file.as_ref().map_or(0, |f| f.version))?;
     if let Some((file, shown)) = present::beside_state(file.as_ref(), &past.newest, me, told)? {
         // As without `state/`: what that says is mute. Whoever it names may bring the node back.
         let before = [&*past.newest, &cluster].into_iter().flat_map(|c| c.peers.values()).map(Known::from);

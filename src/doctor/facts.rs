@@ -30,6 +30,8 @@ pub struct Facts {
     pub keys: Result<KeyFacts, String>,
     /// `cluster.yaml`.
     pub cluster: Read<Cluster>,
+    /// The newest config version that `state/` knows; looked at when there is no daemon.
+    pub state: Read<u64>,
     /// `trust.yaml`.
     pub trust: Read<Trust>,
     /// The file system of the data directory.

@@ -234,26 +234,65 @@ fn judge_cluster(facts: &Facts) -> Vec<Finding> {
             vec![Finding::problem("config", text).to_do("restore cluster.yaml from a backup (qu restore)")]
         }
         Read::Good(cluster) => {
+            if facts.daemon.is_err() {
+                return judge_state(facts, cluster);
+            }
             let newest = facts.daemon.as_ref().ok().map(|d| d.view.config_version);
-            match newest.filter(|v| *v != cluster.version) {
+            // Without a state it knows no version, and says so itself.
+            match newest.filter(|v| *v != cluster.version && *v > 0) {
                 Some(v) => {
                     let text = format!("cluster.yaml is of version {}, the daemon's of {v}", cluster.version);
                     vec![
                         Finding::warning("config", text).to_do("look at the daemon's log: is the disk full?"),
                     ]
                 }
-                None => vec![Finding::ok(
-                    "config",
-                    format!(
-                        "version {}, {}, {}, {}",
-                        cluster.version,
-                        several(cluster.peers.len(), "peer"),
-                        several(cluster.checks.len(), "check"),
-                        several(cluster.alerts.len(), "alert")
-                    ),
-                )],
+                None => vec![as_said(cluster)],
             }
         }
+    }
+}
+
+fn as_said(cluster: &Cluster) -> Finding {
+    let text = format!(
+        "version {}, {}, {}, {}",
+        cluster.version,
+        several(cluster.peers.len(), "peer"),
+        several(cluster.checks.len(), "check"),
+        several(cluster.alerts.len(), "alert")
+    );
+    Finding::ok("config", text)
+}
+
+/// What a start would make of a readable `cluster.yaml`.
+fn judge_state(facts: &Facts, cluster: &Cluster) -> Vec<Finding> {
+    let (version, named) = (cluster.version, cluster.peers.len());
+    let together = "put the same file on every peer that it names and start them, see quptime-operations(7)";
+    vec![match &facts.state {
+        Read::Closed(why) => {
+            Finding::warning("config", format!("cannot look into state/: {why}")).to_do(CLOSED)
+        }
+        Read::Bad(why) => Finding::problem("config", why.clone()),
+        Read::Good(known) if version > *known => {
+            let text = format!(
+                "cluster.yaml is newer than state/ (version {version}, {known} there): a start waits until every peer that \
+                 it names presents the same, or a master is heard"
+            );
+            Finding::warning("config", text).to_do(format!("{together}, or take the edit back"))
+        }
+        Read::Missing if version > 0 && named > 1 => {
+            let text = "there is no state/: a start waits for a master, or until no peer that cluster.yaml names has one";
+            Finding::warning("config", text)
+                .to_do("start it while the others run; when all lost theirs, start all")
+        }
+        Read::Good(_) | Read::Missing => as_said(cluster),
+    }]
+}
+
+/// Whether `cluster.yaml` says what this node does not go by yet.
+fn is_ahead(facts: &Facts, cluster: &Cluster) -> bool {
+    match &facts.daemon {
+        Ok(daemon) => daemon.view.config_version == 0,
+        Err(_) => facts.state.good().is_some_and(|known| cluster.version > *known),
     }
 }
 
@@ -279,7 +318,7 @@ fn judge_trust(facts: &Facts) -> Vec<Finding> {
         }
     };
     let mut found = Vec::new();
-    for peer in cluster.peers.values().filter(|p| p.node_id != me) {
+    for peer in cluster.peers.values().filter(|p| p.node_id != me && !is_ahead(facts, cluster)) {
         let id = peer.node_id.short();
         let text = match trust.get(peer.node_id) {
             None => format!("trust.yaml lacks the peer {} ({id})", peer.advertise),
@@ -290,7 +329,9 @@ fn judge_trust(facts: &Facts) -> Vec<Finding> {
         };
         found.push(Finding::problem("trust", text).to_do(again));
     }
-    for known in trust.nodes().filter(|k| !cluster.peers.contains_key(&k.node_id)) {
+    let strangers = trust.nodes().filter(|k| !cluster.peers.contains_key(&k.node_id));
+    // Trust follows what is committed.
+    for known in strangers.filter(|_| !is_ahead(facts, cluster)) {
         let text = format!("trust.yaml has {} ({}), which is no peer", known.address, known.node_id.short());
         found.push(Finding::problem("trust", text).to_do(again));
     }

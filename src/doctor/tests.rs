@@ -176,6 +176,7 @@ fn healthy(nodes: u8) -> Facts {
         }),
         keys: Ok(KeyFacts { fingerprint: peer(1).fingerprint, complaints: Vec::new() }),
         cluster: Read::Good(cluster(nodes)),
+        state: Read::Good(4),
         trust: Read::Good(Trust::new((2..=nodes).map(known)).unwrap()),
         disk: Ok(Disk { free: 1 << 40, free_files: Some(1 << 20), read_only: false }),
         backup: Read::Good(Wall(NOW.0 - 86_400_000)),
@@ -337,6 +338,32 @@ fn files_that_are_missing_broken_or_contradict_each_other() {
         node.advertise = "old.example.com:9901".parse().unwrap();
     });
     finds(&moved, &[(Warning, "node", "qu node edit")]);
+}
+
+#[test]
+fn a_file_that_is_newer_than_the_state_is_told_before_the_start() {
+    let down = |state: Read<u64>, version| {
+        spoiled(|f| {
+            f.daemon = Err("no daemon".into());
+            f.state = state;
+            let Read::Good(cluster) = &mut f.cluster else { unreachable!("a good file") };
+            cluster.version = version;
+            // What the file leaves out is still trusted.
+            if version > 4 {
+                cluster.peers.remove(&node(3));
+            }
+        })
+    };
+    let none = (Problem, "daemon", "no daemon");
+    finds(&down(Read::Good(4), 4), &[none]);
+    let newer = "cluster.yaml is newer than state/ (version 104, 4 there)";
+    finds(&down(Read::Good(4), 104), &[(Warning, "config", newer), none]);
+    finds(&down(Read::Missing, 4), &[(Warning, "config", "there is no state/"), none]);
+    finds(&down(Read::Missing, 0), &[none]);
+    finds(&down(Read::Closed("denied".into()), 4), &[(Warning, "config", "give it back"), none]);
+    let entry = "entry 9 of the log is not understood";
+    finds(&down(Read::Bad(entry.into()), 4), &[(Problem, "config", entry), none]);
+    finds(&with_view(|v| v.config_version = 0), &[]);
 }
 
 #[test]

@@ -101,6 +101,13 @@ impl RealDisk {
         Ok(RealDisk { dir: dir.to_owned(), open: BTreeMap::new() })
     }
 
+    /// The directory as it is, to look at: nothing is made and nothing changed as long as nothing is
+    /// written.
+    #[must_use]
+    pub fn peek(dir: &Path) -> RealDisk {
+        RealDisk { dir: dir.to_owned(), open: BTreeMap::new() }
+    }
+
     fn file(&mut self, name: &str) -> io::Result<&File> {
         if !self.open.contains_key(name) {
             let path = self.path(name);

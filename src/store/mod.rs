@@ -42,6 +42,9 @@ mod tests;
 pub mod vote;
 pub mod wal;
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use crate::quorum::io::{Remembered, VoteRecord, Write};
 use crate::quorum::message::{Entry, Index, Snapshot};
 
@@ -195,6 +198,18 @@ impl<D: Disk> Store<D> {
             founded.settle(&mut self.disk)?;
         }
         Ok(())
+    }
+}
+
+/// What a state directory holds, looked at while no daemon uses it: the snapshot and what follows it.
+/// Nothing is changed there. `None`: nothing to go on from.
+///
+/// # Errors
+/// As [`Store::open`].
+pub fn look(dir: &Path) -> Result<Option<(Snapshot, Vec<Entry>)>, StoreError> {
+    match open::look(&mut disk::RealDisk::peek(dir)) {
+        Err(StoreError::Io(e)) if e.source.kind() == ErrorKind::NotFound => Ok(None),
+        looked => looked,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::quorum::io::{Remembered, VoteRecord};
-use crate::quorum::message::Snapshot;
+use crate::quorum::message::{Entry, Snapshot};
 
 use super::chain::Chain;
 use super::disk::{Disk, Done};
@@ -41,6 +41,20 @@ pub(super) fn open<D: Disk>(disk: &mut D) -> Result<Option<(Founded, Remembered)
     let (founded, commit) = open_log(disk, &names, &kept, mark)?;
     let entries = founded.chain().entries().to_vec();
     Ok(Some((founded, Remembered { vote, snapshot: kept.snapshot, entries, commit })))
+}
+
+/// What the next start would find, without the vote: nothing is written, mended or made durable.
+pub(super) fn look<D: Disk>(disk: &mut D) -> Result<Option<(Snapshot, Vec<Entry>)>, StoreError> {
+    let names = disk.list()?;
+    if names.iter().any(|n| n == FOUNDING) || !names.iter().any(|n| is_state(n)) {
+        return Ok(None);
+    }
+    let bytes = present(disk, &names, snapshot::NAME)?;
+    let kept = snapshot::decode(&bytes).map_err(|f| f.of(&disk.path(snapshot::NAME)))?;
+    let name = wal::name(kept.log);
+    let bytes = present(disk, &names, &name)?;
+    let content = wal::decode(&bytes, 0).map_err(|f| f.of(&disk.path(&name)))?;
+    Ok(Some((kept.snapshot, content.chain.entries().to_vec())))
 }
 
 /// Reads the log that the snapshot names, and tidies up around it.

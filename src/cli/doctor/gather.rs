@@ -47,6 +47,7 @@ pub fn facts(session: &Session<'_>, said: &Said) -> Result<Facts, Failure> {
     let daemon = daemon(session);
     let node = node(session, &paths);
     let (cluster, trust, daemon) = settled(session, &paths, daemon);
+    let state = state(&paths, daemon.is_ok());
     let port = port(&node, daemon.as_ref().ok());
     let here = daemon.as_ref().ok().and_then(|d| d.mesh.as_ref().ok()).and_then(|m| m.here.as_ref());
     let pings = here.map_or_else(wiring::pings, |h| h.pings.clone());
@@ -61,6 +62,7 @@ pub fn facts(session: &Session<'_>, said: &Said) -> Result<Facts, Failure> {
         node,
         keys: key_pair(&paths),
         cluster,
+        state,
         trust,
         disk: disk::space(&dir).map_err(|e| e.to_string()).map(|s| Disk {
             free: s.free,
@@ -151,6 +153,19 @@ fn cluster(paths: &Paths) -> Read<Cluster> {
     })
 }
 
+/// A running daemon says more, and writes there.
+fn state(paths: &Paths, answers: bool) -> Read<u64> {
+    if answers {
+        return Read::Missing;
+    }
+    match wiring::state_version(paths) {
+        Ok(version) => version.map_or(Read::Missing, Read::Good),
+        // Whether whoever looks may, the directory tells.
+        Err(why) if fs::read_dir(paths.state()).is_err() => Read::Closed(why),
+        Err(why) => Read::Bad(why),
+    }
+}
+
 fn trust(paths: &Paths) -> Read<Trust> {
     read(&paths.trust_yaml(), |said| trust::from_yaml(said).map_err(|e| format!("trust.yaml: {e}")))
 }
@@ -230,6 +245,10 @@ fn settled(
 
 fn agree(cluster: &Read<Cluster>, trust: &Read<Trust>, view: &View) -> bool {
     let Some(cluster) = cluster.good() else { return false };
+    if view.config_version == 0 {
+        // Nothing is committed as far as this node knows: there is nothing to follow.
+        return true;
+    }
     let others = cluster.peers.values().filter(|p| p.node_id != view.node);
     let keys: Vec<_> = others.map(|p| (p.node_id, p.fingerprint)).collect();
     let none = Trust::default();

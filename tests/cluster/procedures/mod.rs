@@ -2,13 +2,14 @@
 //! files and commands, on real processes.
 
 mod backup;
+mod lost;
 mod replaced;
 mod rolling;
 
 use std::fs;
 use std::path::PathBuf;
 
-use super::support::Node;
+use super::support::{Cluster, Node};
 
 /// What the daemon refused to take from `cluster.yaml`.
 fn rejected(node: &Node) -> Vec<PathBuf> {
@@ -24,4 +25,34 @@ fn version(node: &Node) -> u64 {
 fn with_version(text: &str, version: u64) -> String {
     let old = text.lines().find(|l| l.starts_with("version:")).expect("a version");
     text.replacen(old, &format!("version: {version}"), 1)
+}
+
+/// The file without the peers of these ids, as an editor leaves it: from its `- node_id` line up to
+/// the next item or the next section.
+fn without_peers(text: &str, gone: &[&str]) -> String {
+    let mut out = String::new();
+    let mut skips = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("- node_id:") {
+            skips = gone.iter().any(|id| line.contains(id));
+        } else if !line.starts_with(' ') {
+            skips = false;
+        }
+        if !skips {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// Ends all nodes that run, in order.
+fn end_all(cluster: &mut Cluster) {
+    for node in cluster.nodes.iter().filter(|n| n.runs()) {
+        node.tell_to_end();
+    }
+    for node in cluster.nodes.iter_mut().filter(|n| n.runs()) {
+        let status = node.ended();
+        assert!(status.success(), "{status}: {}", node.log());
+    }
 }

@@ -20,6 +20,8 @@ pub struct Ran {
 }
 
 pub struct Node {
+    /// Which build of the program it runs.
+    pub program: PathBuf,
     pub dir: PathBuf,
     pub socket: PathBuf,
     pub port: u16,
@@ -60,6 +62,7 @@ impl Node {
     /// Nothing but a place.
     pub fn unmade(home: &Path, name: &str) -> Node {
         Node {
+            program: env!("CARGO_BIN_EXE_qu").into(),
             dir: home.join(name),
             socket: home.join(format!("{name}.sock")),
             log: home.join(format!("{name}.log")),
@@ -95,7 +98,7 @@ impl Node {
 
     /// The program, in this node's environment and no other.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_qu"));
+        let mut command = Command::new(&self.program);
         command.env_clear().env("QUPTIME_DIR", &self.dir).env("QUPTIME_SOCKET", &self.socket);
         command.envs(&self.env);
         command
