@@ -251,7 +251,8 @@ pub struct Alert {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub enabled: bool,
     /// DOWN is repeated this often while it lasts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(feature = "older"), serde(default, skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(feature = "older", serde(skip))]
     pub remind: Option<Span>,
     /// In place of the built-in subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]

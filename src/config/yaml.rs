@@ -59,6 +59,7 @@ static ALERT: Shape = Shape::Fields(&[
     text("type"),
     text("default"),
     text("enabled"),
+    #[cfg(not(feature = "older"))]
     text("remind"),
     text("smtp_host"),
     text("smtp_port"),

@@ -263,6 +263,7 @@ pub struct AlertEdit {
     pub enabled: Option<bool>,
     /// Repeat DOWN.
     #[serde(skip_serializing_if = "Option::is_none", with = "twice")]
+    #[cfg_attr(feature = "older", serde(skip))]
     pub remind: Option<Option<Span>>,
     /// Another subject.
     #[serde(skip_serializing_if = "Option::is_none", with = "twice")]

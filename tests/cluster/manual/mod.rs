@@ -30,6 +30,7 @@
 //! else is the real thing.
 
 mod host;
+mod lasting;
 mod operations;
 mod page;
 mod troubleshooting;
@@ -55,10 +56,15 @@ macro_rules! stories {
 stories! {
     operations "Backup" => backup;
     operations "Restore one node" => restore_one_node;
+    operations "Restore all nodes" => restore_all_nodes;
+    operations "Go on when a quorum is lost for good" => go_on_when_a_quorum_is_lost;
+    operations "Go on with a majority of the peers" => go_on_with_a_majority;
     operations "Replace a dead node" => replace_a_dead_node;
     operations "Keys and secrets" => keys_and_secrets;
     operations "Configuration in git" => configuration_in_git;
     operations "Watch the watcher" => watch_the_watcher;
+    troubleshooting "cluster.yaml of version ... gives way" => gives_way;
+    troubleshooting "Some nodes lost it, and no majority remembers" => no_majority_remembers;
     troubleshooting "A node lost everything" => a_node_lost_everything;
 }
 

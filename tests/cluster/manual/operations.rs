@@ -1,9 +1,10 @@
 //! The situations of quptime-operations(7).
 
-use std::fs;
-
 use super::super::support::{SECRET, until};
 use super::Story;
+pub use super::lasting::{
+    backup, go_on_when_a_quorum_is_lost, go_on_with_a_majority, restore_all_nodes, restore_one_node,
+};
 
 pub fn replace_a_dead_node(s: &mut Story) {
     s.cluster(&["alpha", "beta", "gamma"]);
@@ -93,43 +94,4 @@ pub fn configuration_in_git(s: &mut Story) {
     assert!(read().contains("name: night") && read().contains("name: new"), "{}", read());
     let same = s.node("alpha").ok(&["cluster", "diff", file.to_str().expect("text")]);
     assert!(same.starts_with("no difference"), "{same}");
-}
-
-/// A cluster with a check that every file knows of.
-fn with_a_check(s: &mut Story, names: &[&str]) {
-    s.cluster(names);
-    s.node(names[0]).ok(&["check", "add", "tcp", "kept", "127.0.0.1:1"]);
-    for name in names {
-        let path = s.node(name).cluster_yaml();
-        let says = || fs::read_to_string(&path).is_ok_and(|t| t.contains("name: kept"));
-        until("the file says it", || says().then_some(()));
-    }
-}
-
-fn kept_on(s: &mut Story, names: &[&str]) {
-    s.whole();
-    for name in names {
-        until("nothing is missing", || s.node(name).check("kept"));
-    }
-}
-
-pub fn backup(s: &mut Story) {
-    s.cluster(&["alpha"]);
-    let id = s.node("alpha").id.clone();
-    let ran = s.run("alpha");
-    assert!(ran.out.contains(&id), "{ran:?}");
-    assert!(s.home.path().join("alpha/var/backups/quptime.tar").exists());
-}
-
-pub fn restore_one_node(s: &mut Story) {
-    with_a_check(s, &["alpha", "beta", "gamma"]);
-    let archive = s.home.path().join("beta/var/backups/quptime.tar");
-    s.node("beta").ok(&["backup", archive.to_str().expect("text")]);
-    s.node("beta").kill();
-    let dir = s.node("beta").dir.clone();
-    fs::remove_dir_all(dir).expect("emptied");
-    s.node("alpha").ok(&["check", "add", "tcp", "since", "127.0.0.1:1"]);
-    s.run("beta");
-    kept_on(s, &["beta"]);
-    until("it learns what happened since", || s.node("beta").check("since"));
 }

@@ -2,6 +2,7 @@
 
 use super::super::support::SECRET;
 use super::Story;
+pub use super::lasting::{gives_way, no_majority_remembers};
 
 pub fn a_node_lost_everything(s: &mut Story) {
     s.cluster(&["alpha", "beta", "gamma"]);

@@ -2,6 +2,7 @@
 //! files and commands, on real processes.
 
 mod backup;
+mod downgrade;
 mod lost;
 mod replaced;
 mod rolling;
