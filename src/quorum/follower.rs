@@ -58,15 +58,7 @@ pub struct Piece {
 impl Follower {
     /// A follower of nobody yet.
     pub fn new(now: Mono) -> Follower {
-        Follower {
-            master: None,
-            heard: now,
-            round: 0,
-            matched: 0,
-            acked: 0,
-            incoming: None,
-            settled: false,
-        }
+        Follower { master: None, heard: now, round: 0, matched: 0, acked: 0, incoming: None, settled: false }
     }
 
     /// The master of this term speaks: it is followed, and held to (thesis, section 6.4.1: the

@@ -389,11 +389,10 @@ mod tests {
         let (hears, blank, membership) = (BTreeSet::new(), None, Membership::default());
         let (index, term) = (LogEnd { term: 1, index: far }, LogEnd { term: far, index: 1 });
         let appended = |outcome| Message::Appended { term: 1, round: 1, life, hold_ms: 1, outcome };
-        let append =
-            |before, commit| {
-                let (entries, founding) = (Vec::new(), Founding(1));
-                Message::Append { term: 1, round: 1, before, entries, commit, founding, settled: true }
-            };
+        let append = |before, commit| {
+            let (entries, founding) = (Vec::new(), Founding(1));
+            Message::Append { term: 1, round: 1, before, entries, commit, founding, settled: true }
+        };
         let piece = |end, offset, total| {
             let (membership, data) = (membership.clone(), String::new());
             Message::Piece { term: 1, round: 1, end, membership, offset, total, data, settled: true }

@@ -82,7 +82,7 @@ impl World {
             self.committed()?;
         }
         self.follow_effects(host, entry, &effects);
-        self.hosts[host].file = Some(self.hosts[host].app.clone());
+        self.hosts[host].write_file();
         if let Some(command) = &entry.command
             && let Some(origin) = self.hosts[host].waiting.remove(&command.request)
             && let Some(told) = self.hosts[host].app.done.get(&command.request).copied()
@@ -142,9 +142,6 @@ impl World {
         h.applied = Some(snapshot.end.index);
         h.app = app.clone();
         h.duty.begin_anew(&app, h.clock.shows(self.now));
-        h.file = Some(app);
-        h.told = false;
-        h.edited = false;
         h.founding = Some((snapshot.end.index, snapshot.membership.clone()));
         Ok(())
     }

@@ -140,8 +140,9 @@ impl World {
             memberships.extend(remembered.entries.into_iter().filter_map(|e| e.membership));
         }
         memberships.iter().any(|m| {
-            let counts =
-                |h: &&Host| h.disk.is_whole() && h.disk.vote().is_some_and(|v| m.counts(h.id, v.life));
+            let counts = |h: &&Host| {
+                h.disk.founding() == Some(m.founding) && h.disk.vote().is_some_and(|v| m.counts(h.id, v.life))
+            };
             self.hosts.iter().filter(counts).count() >= m.need()
         })
     }
@@ -348,7 +349,8 @@ fn a_founder_that_stays_alone_begins_anew_with_the_others_from_a_newer_file() {
 
 /// Somebody has founded, and is not the cluster yet.
 fn founded(world: &World) -> bool {
-    world.refounding && world.hosts.iter().any(|h| h.applied.is_some() && !world.lost.contains_key(&h.history()))
+    world.refounding
+        && world.hosts.iter().any(|h| h.applied.is_some() && !world.lost.contains_key(&h.history()))
 }
 
 /// The newest file, of a raised version, on all of these, which start.

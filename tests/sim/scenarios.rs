@@ -61,7 +61,12 @@ fn until_master(world: &mut World, host: usize, limit: u64) -> u64 {
 }
 
 /// Makes a request through any of `hosts` until it is answered.
-pub fn ask(world: &mut World, hosts: &[usize], text: &str, change: Option<MemberChange>) -> Result<(), Refusal> {
+pub fn ask(
+    world: &mut World,
+    hosts: &[usize],
+    text: &str,
+    change: Option<MemberChange>,
+) -> Result<(), Refusal> {
     let client = world.ask(hosts.to_vec(), text, change);
     let limit = world.now + 30 * BEAT;
     let reached = good(world, |w| w.run_while(limit, |w| w.clients[client].outcome.is_some()));

@@ -124,7 +124,10 @@ pub fn message(m: &Message) -> String {
             let before = end(*before);
             let settled = if *settled { " settled" } else { "" };
             let founded = founded(*founding);
-            format!("append t{term} round {round} after {before} {} commit {commit}{settled}{founded}", entries(list))
+            format!(
+                "append t{term} round {round} after {before} {} commit {commit}{settled}{founded}",
+                entries(list)
+            )
         }
         Message::Appended { term, round, life: l, outcome, .. } => {
             format!("appended t{term} round {round} life {} {}", life(*l), answer(outcome))
@@ -133,7 +136,10 @@ pub fn message(m: &Message) -> String {
             let upto = offset + data.len() as u64;
             let settled = if *settled { " settled" } else { "" };
             let founded = founded(membership.founding);
-            format!("piece t{term} round {round} of {}: {offset}..{upto} of {total}{settled}{founded}", end(*e))
+            format!(
+                "piece t{term} round {round} of {}: {offset}..{upto} of {total}{settled}{founded}",
+                end(*e)
+            )
         }
         Message::TakeOver { term } => format!("take over from t{term}"),
         Message::Refound { term, version, founding } => {
