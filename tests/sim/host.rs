@@ -28,6 +28,8 @@ pub struct Host {
     pub disk: Disk,
     /// Its `cluster.yaml`, which survives the loss of `state/`.
     pub file: Option<App>,
+    /// Of which history the file is.
+    pub file_of: Founding,
     /// The process; `None` while it is down.
     pub core: Option<Node>,
     /// Counts runs of the process.
@@ -71,6 +73,7 @@ impl Host {
             clock,
             disk,
             file,
+            file_of: Founding::default(),
             core: None,
             run: 0,
             life: Incarnation(0),
@@ -101,6 +104,7 @@ impl Host {
         let on_disk = self.disk.founding() == Some(self.history());
         if on_disk && self.applied.is_some_and(|applied| self.disk.end().index >= applied) {
             self.file = Some(self.app.clone());
+            self.file_of = self.history();
             (self.told, self.edited) = (false, false);
         }
     }

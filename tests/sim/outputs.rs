@@ -100,7 +100,7 @@ impl World {
             return Ok(());
         }
         let Some((base, members)) = self.hosts[host].founding.clone() else { return Ok(()) };
-        if !self.refounding {
+        if !self.refounding || self.stillborn.contains(&history) {
             return broken("I1", format!("{} goes on from another start than the cluster", node_id(host)));
         }
         self.check.begin_anew(self.hosts[host].app.clone(), base, members);
@@ -131,6 +131,7 @@ impl World {
             Some(lost) => lost.restore(snapshot, &app)?,
             None if founding == self.founding => self.check.restore(snapshot, &app)?,
             // Several may be founded one after another until one commits something.
+            None if self.stillborn.contains(&founding) => {}
             None if self.files.iter().any(|file| file.config == app.config) => {}
             None => return broken("I5", format!("founded from {:?}, which is no file", app.config)),
         }
