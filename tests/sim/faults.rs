@@ -203,7 +203,7 @@ impl World {
             Kind::FailDisk => Fault::FailDisk(host, time),
             Kind::Wipe => return self.may_wipe(host).then_some(Fault::Wipe(host, down)),
             Kind::WipeAll => return (!self.refounding).then_some(Fault::WipeAll(down)),
-            Kind::Recover if self.refounding || self.options.duty.is_some() => return None,
+            Kind::Recover if self.refounding => return None,
             Kind::Recover => self.draw_disaster(down),
             Kind::HandOver => Fault::HandOver(host, self.rng.chance(500).then_some(other)),
             Kind::Compact => Fault::Compact(host),

@@ -279,6 +279,7 @@ pub(super) fn large(bytes: usize) -> PeerMessage {
         offset: 0,
         total: bytes as u64,
         data: "x".repeat(bytes),
+        settled: true,
     })
 }
 
