@@ -234,6 +234,12 @@ impl Core {
         u32::try_from(m.voters.keys().filter(|v| able(v)).count()).unwrap_or(u32::MAX)
     }
 
+    /// Whether it can promise anything: it has a state to judge others by, and a disk to remember on
+    /// (I5).
+    pub fn may_vote(&self) -> bool {
+        self.disk_works && (self.blank.is_none() || !self.lesions.holds(Rule::AmnesiacCounts))
+    }
+
     /// No promise to a master stands against helping another candidate.
     pub fn unheld(&self) -> bool {
         self.now >= self.hold_until || !self.lesions.holds(Rule::VoterHold)

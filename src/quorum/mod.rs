@@ -40,8 +40,12 @@
 //! for nothing until the master has made it a learner and, when it has caught up, a voter again,
 //! with its new life; two single-server changes (4.1), which is what makes forgotten votes
 //! harmless: whoever would be elected with them lacks a committed entry that a majority of the
-//! others has. When *every* member is in that state, `refound.rs` starts again from the newest
-//! configuration.
+//! others has.
+//!
+//! **Starting again (I5).** When *every* member is in that state, or an operator says that a majority
+//! of those whom a newer file names is enough, `refound.rs` makes a new log of a configuration file.
+//! Every message about a log says which start it goes back to, and a node takes up another one only
+//! by forgetting its own: so two clusters are never mixed into one.
 //!
 //! **Membership (4.1, 4.2.1).** One change at a time, in force from the moment it is in the log,
 //! begun only when the one before is committed and the first entry of the term is (the flaw in
@@ -57,14 +61,14 @@
 //! `node.rs` is the step and the only door between roles; `core.rs` what all roles share;
 //! `follower.rs`, `candidate.rs`, `master.rs` the roles; `progress.rs` what the master knows of one
 //! follower; `log.rs` the entries above the snapshot; `liveness.rs` who is heard; `refound.rs` the
-//! start from nothing; `message.rs` and [`io`] the contracts.
+//! start from a file; `status.rs` what a node tells of itself; `message.rs` and [`io`] the contracts.
 //!
 //! # What it leaves out
 //!
 //! Reads through the log (`qu status` shows what this node knows, and says so), witnesses,
 //! pipelined snapshots. A node that can reach the master in one direction only is not live for it.
-//! In a cluster of two, the loss of either `state/` stops it until an operator says which half to
-//! believe.
+//! In a cluster of two, the loss of either `state/` stops it until an operator says with a newer file
+//! what to believe.
 #![forbid(unsafe_code)]
 
 mod candidate;
@@ -79,5 +83,6 @@ pub mod message;
 mod node;
 mod progress;
 mod refound;
+mod status;
 
 pub use node::Node;

@@ -1,18 +1,16 @@
 //! The node: one step from an input to outputs, and the only door between roles.
 
-use std::collections::BTreeSet;
-
 use crate::base::clock::Mono;
 use crate::base::id::NodeId;
 
 use super::candidate::{Answer, Candidate};
 use super::core::Core;
 use super::follower::{Appending, Follower, Piece};
-use super::io::{Boot, Input, Output, Proposal, Refusal, Role, Status, Timing, VoteRecord, Write};
+use super::io::{Boot, Input, Output, Proposal, Refusal, Role, Timing, VoteRecord, Write};
 use super::lesion::{Lesions, Rule};
 use super::log::Log;
 use super::master::{Master, Then};
-use super::message::{Founding, Incarnation, Index, LogEnd, Message, Snapshot, Term};
+use super::message::{Founding, Index, LogEnd, Message, Snapshot, Term};
 use super::refound::{self, BlankPart, Refound};
 
 /// What the node is just now.
@@ -26,10 +24,10 @@ enum Part {
 /// One member's core. See the module's essay for the rules, and [`super::io`] for the contract.
 #[derive(Debug)]
 pub struct Node {
-    core: Core,
+    pub(super) core: Core,
     part: Part,
     refound: Refound,
-    shown: Role,
+    pub(super) shown: Role,
 }
 
 impl Node {
@@ -118,65 +116,6 @@ impl Node {
             }
             _ => Mono(0),
         }
-    }
-
-    /// Which life of `state/` speaks for it.
-    #[must_use]
-    pub fn life(&self) -> Incarnation {
-        self.core.life
-    }
-
-    /// What it knows.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let core = &self.core;
-        let mut live = core.liveness.all_live(core.now, core.timing.dead_after);
-        live.insert(core.me);
-        Status {
-            term: core.term,
-            role: self.shown,
-            membership: core.membership().cloned().unwrap_or_default(),
-            live,
-            quorum: self.shown.master.is_some() || core.live_voters() >= core.need(),
-            end: core.log.end(),
-            commit: core.commit,
-            counts: core.is_voter(),
-            blank: core.blank.is_some(),
-            standing: refound::standing(core),
-        }
-    }
-
-    /// Whom a peer hears, by its own word; `None` when it has not said so, or is not live.
-    #[must_use]
-    pub fn heard_by(&self, peer: NodeId) -> Option<&BTreeSet<NodeId>> {
-        let core = &self.core;
-        core.liveness.contact(peer).filter(|_| core.is_live(peer)).map(|c| &c.hears)
-    }
-
-    /// When something last came from `peer`.
-    #[must_use]
-    pub fn heard_at(&self, peer: NodeId) -> Option<Mono> {
-        self.core.liveness.contact(peer).map(|c| c.heard)
-    }
-
-    /// Voters that are live with another life of `state/` than the one that was counted in: heard,
-    /// and of no use in an election.
-    #[must_use]
-    pub fn void_voters(&self) -> BTreeSet<NodeId> {
-        let core = &self.core;
-        let Some(members) = core.membership() else { return BTreeSet::new() };
-        let other_life = |v: &NodeId, life: &Incarnation| {
-            *v != core.me
-                && core.is_live(*v)
-                && core.liveness.contact(*v).and_then(|c| c.life).is_some_and(|now| now != *life)
-        };
-        members.voters.iter().filter(|(v, life)| other_life(v, life)).map(|(v, _)| *v).collect()
-    }
-
-    /// Whom this node speaks to.
-    #[must_use]
-    pub fn peers(&self) -> BTreeSet<NodeId> {
-        self.core.peers()
     }
 
     /// Danger: switches a safety rule off. For tests that show that the simulator notices.
@@ -503,7 +442,7 @@ impl Node {
     fn on_pre_vote(&mut self, from: NodeId, asked: Term, end: LogEnd) {
         let core = &self.core;
         let leads = matches!(&self.part, Part::Master(m) if core.now < m.ends(core));
-        let helps = core.blank.is_none() && core.unheld() && !leads && core.disk_works;
+        let helps = core.may_vote() && core.unheld() && !leads;
         let granted = asked > core.term && core.up_to_date(end) && helps;
         let message =
             Message::PreVoted { asked, term: core.term, granted, life: core.life, free: core.free() };
@@ -528,8 +467,7 @@ impl Node {
         let core = &mut self.core;
         let granted = core.vote.is_none_or(|v| v == from)
             && core.up_to_date(end)
-            && core.disk_works
-            && core.blank.is_none()
+            && core.may_vote()
             && !matches!(self.part, Part::Master(_));
         let free = transfer || core.free();
         let message = Message::Voted { term, granted, life: core.life, free };

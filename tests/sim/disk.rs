@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use quptime::base::rng::Rng;
 use quptime::quorum::io::{Remembered, VoteRecord, Write};
-use quptime::quorum::message::{Entry, Index, LogEnd, Snapshot, Term};
+use quptime::quorum::message::{Entry, Founding, Index, LogEnd, Snapshot, Term};
 
 /// The disk of one host.
 #[derive(Debug, Default)]
@@ -106,6 +106,11 @@ impl Disk {
     /// Whether a start would find a usable `state/`.
     pub fn is_whole(&self) -> bool {
         self.vote.is_some() && self.snapshot.is_some()
+    }
+
+    /// What the durable log goes back to.
+    pub fn founding(&self) -> Option<Founding> {
+        self.snapshot.as_ref().map(|s| s.membership.founding)
     }
 
     /// What is durable of the vote.

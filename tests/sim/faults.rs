@@ -133,9 +133,7 @@ impl World {
     }
 
     fn wipe_all(&mut self, down: u64) -> Checked {
-        let newest = self.hosts.iter().filter_map(|h| h.file.as_ref()).max_by_key(|app| app.config.version);
-        let Some(mut newest) = newest.cloned() else { return Ok(()) };
-        newest.done.clear();
+        let Some(newest) = self.newest_file() else { return Ok(()) };
         for host in 0..self.hosts.len() {
             let down = 1 + self.rng.below(down + 1);
             self.crash(host, down)?;
@@ -144,7 +142,7 @@ impl World {
             // member that never had one is given the newest (SPEC section 11, procedure 4).
             let h = &mut self.hosts[host];
             match newest.config.peers.contains(&host) {
-                true if h.file.is_none() => h.file = Some(newest.clone()),
+                true if h.file.is_none() || h.file_of != self.founding => h.file = Some(newest.clone()),
                 true => h.file.iter_mut().for_each(|file| file.done.clear()),
                 false => h.file = None,
             }
@@ -205,7 +203,7 @@ impl World {
             Kind::FailDisk => Fault::FailDisk(host, time),
             Kind::Wipe => return self.may_wipe(host).then_some(Fault::Wipe(host, down)),
             Kind::WipeAll => return (!self.refounding).then_some(Fault::WipeAll(down)),
-            Kind::Recover if self.refounding || self.options.duty.is_some() => return None,
+            Kind::Recover if self.refounding => return None,
             Kind::Recover => self.draw_disaster(down),
             Kind::HandOver => Fault::HandOver(host, self.rng.chance(500).then_some(other)),
             Kind::Compact => Fault::Compact(host),

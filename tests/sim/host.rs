@@ -28,6 +28,8 @@ pub struct Host {
     pub disk: Disk,
     /// Its `cluster.yaml`, which survives the loss of `state/`.
     pub file: Option<App>,
+    /// Of which history the file is.
+    pub file_of: Founding,
     /// The process; `None` while it is down.
     pub core: Option<Node>,
     /// Counts runs of the process.
@@ -54,8 +56,7 @@ pub struct Host {
     pub founding: Option<(Index, Membership)>,
     /// Its operator says that a majority of those named is enough.
     pub told: bool,
-    /// Its operator wrote the file. One that its process wrote is never newer than the disk: it is
-    /// written when the log is.
+    /// Its operator wrote the file.
     pub edited: bool,
     wake_at: u64,
     hasty: u32,
@@ -72,6 +73,7 @@ impl Host {
             clock,
             disk,
             file,
+            file_of: Founding::default(),
             core: None,
             run: 0,
             life: Incarnation(0),
@@ -95,6 +97,16 @@ impl Host {
     /// What its state machine goes back to.
     pub fn history(&self) -> Founding {
         self.founding.as_ref().map(|(_, members)| members.founding).unwrap_or_default()
+    }
+
+    /// The process writes its file, of what is on its disk as well: the file is never newer than that.
+    pub fn write_file(&mut self) {
+        let on_disk = self.disk.founding() == Some(self.history());
+        if on_disk && self.applied.is_some_and(|applied| self.disk.end().index >= applied) {
+            self.file = Some(self.app.clone());
+            self.file_of = self.history();
+            (self.told, self.edited) = (false, false);
+        }
     }
 
     /// What it presents to the others.
@@ -324,6 +336,7 @@ impl World {
         if let Some(remembered) = h.disk.vote().filter(|_| h.disk.is_whole()) {
             self.check.is_whole(h.id, remembered.life);
         }
+        self.hosts[host].write_file();
         self.start_writing(host);
         self.after(0, Event::Persisted { host: (host, run), seq });
         Ok(())

@@ -82,7 +82,7 @@ impl World {
             self.committed()?;
         }
         self.follow_effects(host, entry, &effects);
-        self.hosts[host].file = Some(self.hosts[host].app.clone());
+        self.hosts[host].write_file();
         if let Some(command) = &entry.command
             && let Some(origin) = self.hosts[host].waiting.remove(&command.request)
             && let Some(told) = self.hosts[host].app.done.get(&command.request).copied()
@@ -100,7 +100,7 @@ impl World {
             return Ok(());
         }
         let Some((base, members)) = self.hosts[host].founding.clone() else { return Ok(()) };
-        if !self.refounding {
+        if !self.refounding || self.stillborn.contains(&history) {
             return broken("I1", format!("{} goes on from another start than the cluster", node_id(host)));
         }
         self.check.begin_anew(self.hosts[host].app.clone(), base, members);
@@ -131,6 +131,7 @@ impl World {
             Some(lost) => lost.restore(snapshot, &app)?,
             None if founding == self.founding => self.check.restore(snapshot, &app)?,
             // Several may be founded one after another until one commits something.
+            None if self.stillborn.contains(&founding) => {}
             None if self.files.iter().any(|file| file.config == app.config) => {}
             None => return broken("I5", format!("founded from {:?}, which is no file", app.config)),
         }
@@ -142,9 +143,6 @@ impl World {
         h.applied = Some(snapshot.end.index);
         h.app = app.clone();
         h.duty.begin_anew(&app, h.clock.shows(self.now));
-        h.file = Some(app);
-        h.told = false;
-        h.edited = false;
         h.founding = Some((snapshot.end.index, snapshot.membership.clone()));
         Ok(())
     }

@@ -72,15 +72,14 @@ impl World {
                 self.kill(host)?;
             }
         }
-        let newest = self.hosts.iter().filter_map(|h| h.file.as_ref()).max_by_key(|app| app.config.version);
-        let Some(mut newest) = newest.cloned() else { return Ok(()) };
-        newest.done.clear();
+        let Some(newest) = self.newest_file() else { return Ok(()) };
         let named = newest.config.peers.clone();
         self.lose_a_majority(&disaster.wiped, &named);
         match &disaster.remedy {
             Remedy::AsTheyAre => self.present_what_there_is(&named, &newest),
             Remedy::Raise => self.give_all(&named, newest),
             Remedy::Shrink(survivors) => {
+                let mut newest = newest;
                 newest.config.peers.clone_from(survivors);
                 self.give_all(survivors, newest);
             }
@@ -94,6 +93,15 @@ impl World {
         let files: Vec<App> = self.hosts.iter().filter_map(|h| h.file.clone()).collect();
         self.forget_history(files);
         Ok(())
+    }
+
+    /// The newest file of the cluster as it was; one that it left behind earlier may say anything.
+    pub fn newest_file(&self) -> Option<App> {
+        let of_now = self.hosts.iter().filter(|h| h.file_of == self.founding);
+        let newest = of_now.filter_map(|h| h.file.as_ref()).max_by_key(|app| app.config.version);
+        let mut newest = newest.or_else(|| self.hosts.iter().find_map(|h| h.file.as_ref())).cloned()?;
+        newest.done.clear();
+        Some(newest)
     }
 
     /// `state/` is lost until no majority of any membership in any log remembers it, and until those
@@ -112,7 +120,9 @@ impl World {
     fn present_what_there_is(&mut self, named: &BTreeSet<usize>, newest: &App) {
         for (number, host) in self.hosts.iter_mut().enumerate() {
             match named.contains(&number) {
-                true if host.file.is_none() => host.file = Some(newest.clone()),
+                true if host.file.is_none() || host.file_of != self.founding => {
+                    host.file = Some(newest.clone());
+                }
                 true => host.file.iter_mut().for_each(|file| file.done.clear()),
                 false => host.file = None,
             }
@@ -140,8 +150,9 @@ impl World {
             memberships.extend(remembered.entries.into_iter().filter_map(|e| e.membership));
         }
         memberships.iter().any(|m| {
-            let counts =
-                |h: &&Host| h.disk.is_whole() && h.disk.vote().is_some_and(|v| m.counts(h.id, v.life));
+            let counts = |h: &&Host| {
+                h.disk.founding() == Some(m.founding) && h.disk.vote().is_some_and(|v| m.counts(h.id, v.life))
+            };
             self.hosts.iter().filter(counts).count() >= m.need()
         })
     }

@@ -122,7 +122,8 @@ impl World {
         memberships.iter().all(|m| {
             let counts = |h: &&usize| {
                 let host = &self.hosts[**h];
-                host.disk.is_whole() && host.disk.vote().is_some_and(|v| m.counts(host.id, v.life))
+                host.disk.founding() == Some(m.founding)
+                    && host.disk.vote().is_some_and(|v| m.counts(host.id, v.life))
             };
             // A learner that is lost in the moment of its promotion counts all the same.
             let lost = m.learners.iter().filter(|l| !part.iter().any(|h| self.hosts[*h].id == **l)).count();

@@ -3,7 +3,7 @@
 //! Everything that happens is an [`Event`] at a true time; events of one time happen in the order
 //! in which they were made. All chance comes from one generator, so a seed is a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quptime::base::id::NodeId;
 use quptime::base::rng::Rng;
@@ -102,6 +102,8 @@ pub struct World {
     pub founding: Founding,
     /// Logs that were lost: nothing is ever added to them.
     pub lost: BTreeMap<Founding, Checkers>,
+    /// Foundings that never became the cluster before it was lost once more.
+    pub stillborn: BTreeSet<Founding>,
     /// Clients make new requests.
     pub clients_on: bool,
     /// What is watched, and what arrived where.
@@ -158,6 +160,7 @@ impl World {
             files: Vec::new(),
             founding: Founding::default(),
             lost: BTreeMap::new(),
+            stillborn: BTreeSet::new(),
             clients_on: true,
             sinks: Sinks::new(options.duty.as_ref().map_or(0, |d| d.checks)),
             options,
@@ -368,6 +371,8 @@ impl World {
         // What was lost before it began is no history.
         if !self.refounding {
             self.lost.insert(self.founding, old);
+            let on_disks = self.hosts.iter().filter_map(|h| h.disk.founding());
+            self.stillborn.extend(on_disks.filter(|f| !self.lost.contains_key(f)));
         }
         self.refounding = true;
         self.files = files;

@@ -13,8 +13,8 @@ use quptime::probe::dns::wire::{self, Answer, Question};
 use quptime::probe::http::{Expect, Finding, Reading, location as http_location};
 use quptime::probe::icmp::packet;
 use quptime::quorum::Node;
-use quptime::quorum::io::{Boot, Input, Output, Remembered, Timing, VoteRecord};
-use quptime::quorum::message::{Incarnation, LogEnd, Membership, Message, Snapshot};
+use quptime::quorum::io::{Boot, File, Input, Output, Remembered, Timing, VoteRecord};
+use quptime::quorum::message::{Blank, Incarnation, LogEnd, Membership, Message, Snapshot};
 use quptime::transport::frames::Frames;
 use quptime::transport::join::{self, Reply, Request};
 use quptime::transport::message;
@@ -93,10 +93,14 @@ pub fn claim(bytes: &[u8]) {
 }
 
 /// Lines, each a message of one of two peers to a node of a cluster of three, with the node's disk
-/// and clock going on in between.
+/// and clock going on in between; to a member, and to one that presents a newer file.
 pub fn core_messages(bytes: &[u8]) {
     let ids = [1, 2, 3].map(NodeId::from_random);
-    let mut node = member(ids);
+    lives_through(member(ids), ids, bytes);
+    lives_through(presenter(ids), ids, bytes);
+}
+
+fn lives_through(mut node: Node, ids: [NodeId; 3], bytes: &[u8]) {
     let (mut now, mut commit, mut term) = (Mono(0), 0, 0);
     let mut pending = node.step(now, Input::Tick);
     for (n, line) in bytes.split(|b| *b == b'\n').take(64).enumerate() {
@@ -128,9 +132,18 @@ pub fn core_messages(bytes: &[u8]) {
     }
 }
 
-fn member(ids: [NodeId; 3]) -> Node {
+fn timing() -> Timing {
     let ms = std::time::Duration::from_millis;
-    let timing = Timing { heartbeat: ms(1000), dead_after: ms(4000), cooldown: ms(120_000) };
+    Timing { heartbeat: ms(1000), dead_after: ms(4000), cooldown: ms(120_000) }
+}
+
+fn presenter(ids: [NodeId; 3]) -> Node {
+    let known = Blank { version: 12, members: ids.into(), digest: 9, told: true, remembers: true };
+    let file = Some(File { known, data: "file".into(), others: false });
+    Node::new(ids[0], timing(), Boot::Blank { life: Incarnation(7), term: 3, file }, Mono(0))
+}
+
+fn member(ids: [NodeId; 3]) -> Node {
     let life = |n: usize| Incarnation(n as u64 + 1);
     let voters = ids.iter().enumerate().map(|(n, id)| (*id, life(n))).collect();
     let membership = Membership { voters, ..Membership::default() };
@@ -140,7 +153,7 @@ fn member(ids: [NodeId; 3]) -> Node {
         entries: Vec::new(),
         commit: 10,
     };
-    Node::new(ids[0], timing, Boot::Remembered(remembered), Mono(0))
+    Node::new(ids[0], timing(), Boot::Remembered(remembered), Mono(0))
 }
 
 pub fn join(bytes: &[u8]) {
