@@ -64,7 +64,7 @@ impl Core {
 
     /// `cluster.yaml` says nothing that `state/` does not know: after a power cut a newer file would
     /// look like an operator's (`present.rs`).
-    pub(super) fn to_be_filed(&mut self, cluster: Arc<Cluster>) {
+    pub(super) fn file_when_durable(&mut self, cluster: Arc<Cluster>) {
         let committed = Committed { cluster, anew: std::mem::take(&mut self.anew) };
         let newest = if self.unfiled.len() < UNFILED { None } else { self.unfiled.pop_back() };
         self.unfiled.push_back((None, committed.over(newest.map(|(_, before)| before))));

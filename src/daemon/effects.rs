@@ -89,7 +89,7 @@ impl Core {
         if self.floor.is_none() {
             // Not while this is the past: the files say more than it does.
             self.out.files.know(Arc::clone(cluster));
-            self.to_be_filed(Arc::clone(cluster));
+            self.file_when_durable(Arc::clone(cluster));
             self.peers.retain(|id, _| cluster.peers.contains_key(id));
             let newer = |id: &NodeId, said: u64| cluster.peers.contains_key(id) && said > cluster.version;
             self.introduced.retain(|id, said| newer(id, said.0));
