@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::core::Core;
-use super::files::Committed;
+use super::inlet::Committed;
 use super::slowness::Turn;
 use crate::base::clock::Mono;
 use crate::base::id::NodeId;

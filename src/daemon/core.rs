@@ -58,7 +58,7 @@ pub struct Outside {
     /// Destinations.
     pub desk: Arc<Desk>,
     /// The newest configuration for the file thread. One place: a newer one takes it.
-    pub files: super::files::Inlet,
+    pub files: super::inlet::Inlet,
     /// What readers see.
     pub view: Arc<Published<View>>,
     /// The keys of this node.
@@ -119,7 +119,7 @@ pub struct Core {
     pub(super) durable: u64,
     /// For `cluster.yaml`, each once this write is durable (`None`: the last one of this turn). A
     /// few: what comes while all of these wait takes the place of the newest.
-    pub(super) unfiled: VecDeque<(Option<u64>, super::files::Committed)>,
+    pub(super) unfiled: VecDeque<(Option<u64>, super::inlet::Committed)>,
     /// The state was replaced by that of another log, and the file was not told yet.
     pub(super) anew: bool,
     /// The store said so, and has not taken it back.

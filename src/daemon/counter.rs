@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::event::Event;
-use super::files::Past;
+use super::inlet::Past;
 use super::keyring::KeyRing;
 use super::plan;
 use super::secrets::Secrets;

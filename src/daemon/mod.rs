@@ -31,6 +31,7 @@ mod effects;
 mod event;
 mod files;
 mod gate;
+mod inlet;
 mod joining;
 mod keyring;
 mod lock;
@@ -63,7 +64,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::core::{Core, Inlets, Outside, Start};
 use self::event::Event;
-use self::files::{Files, Inlet};
+use self::files::Files;
+use self::inlet::Inlet;
 use self::joining::Joining;
 use self::keyring::Settler;
 use self::lock::DirLock;

@@ -186,8 +186,14 @@ fn why_not(said: Option<&Cluster>, here: &Cluster, me: NodeId) -> String {
     }
 }
 
-/// What the operator of a node that presents a file should know; nothing when all are there and it
-/// will soon begin.
+fn soon(version: u64) -> Note {
+    let text = format!(
+        "starting again from version {version} of cluster.yaml in a moment, unless a master with a quorum is heard"
+    );
+    Note { level: NoteLevel::Warning, text }
+}
+
+/// What the operator of a node that presents a file should know.
 #[must_use]
 pub fn note(standing: &Standing) -> Option<Note> {
     let names = |ids: &BTreeSet<NodeId>| ids.iter().map(|id| id.short()).collect::<Vec<_>>().join(", ");
@@ -202,33 +208,35 @@ pub fn note(standing: &Standing) -> Option<Note> {
         missing.push(format!("{} has another cluster.yaml, of version {version}", node.short()));
     }
     if missing.is_empty() {
-        return None;
+        // A node that was made just now begins at once.
+        return (standing.remembers || standing.told).then(|| soon(standing.version));
     }
     let named = standing.with.len() + standing.silent.len() + standing.remember.len() + standing.other.len();
-    let (what, back) = match standing.remembers {
-        true => (
-            "cluster.yaml is newer than state/",
-            "; or take the edit back: this node then goes on from state/",
-        ),
-        false => ("there is no state/", ""),
-    };
     let (told, enough) = match standing.told {
         true => (" (told to recover)", named / 2 + 1),
         false => ("", named),
     };
-    let else_told = match standing.told {
-        true => String::new(),
-        false => format!("; when some are lost for good, start {} of them with --recover", named / 2 + 1),
+    let (begin, together, back) = match standing.remembers {
+        true => (
+            "cluster.yaml is newer than state/: starting",
+            "; put the same file on every peer that it names and start them",
+            "; or take the edit back: this node then goes on from state/",
+        ),
+        false => ("there is no state/: waiting for a master with a quorum, or starting", "", ""),
     };
+    let recover = match standing.told {
+        true => String::new(),
+        false => format!("; when some cannot be had, start {} of them with --recover", named / 2 + 1),
+    };
+    let version = standing.version;
+    let so_far = match standing.with.len() {
+        1 => "1 does so far".to_owned(),
+        n => format!("{n} do so far"),
+    };
+    let missing = missing.join("; ");
     let text = format!(
-        "{what}: starting again from version {} of cluster.yaml{told} when {enough} of {named} peers present it, {} so \
-         far; {}; put the same file on every peer that it names and start them{else_told}{back}",
-        standing.version,
-        match standing.with.len() {
-            1 => "1 does".to_owned(),
-            n => format!("{n} do"),
-        },
-        missing.join("; "),
+        "{begin} again from version {version} of cluster.yaml{told} when {enough} of {named} peers present it, {so_far}; \
+         {missing}{together}{recover}{back}"
     );
     Some(Note { level: NoteLevel::Warning, text })
 }
@@ -273,11 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_when_all_are_there() {
+    fn when_all_are_there_it_is_a_matter_of_a_moment() {
         let nobody = BTreeSet::new();
         let all =
             Standing { other: Vec::new(), remember: nobody.clone(), silent: nobody, ..standing(true, false) };
-        assert_eq!(note(&all), None);
+        assert!(note(&all).unwrap().text.contains("in a moment"));
+        assert_eq!(note(&Standing { remembers: false, ..all }), None);
     }
 
     #[test]

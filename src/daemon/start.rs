@@ -230,6 +230,7 @@ fn remembering(
     let past = present::past(&remembered.entries, state, file.as_ref().map_or(0, |f| f.version))?;
     if let Some((file, shown)) = present::beside_state(file.as_ref(), &past.newest, me, told)? {
         // As without `state/`: what that says is mute. Whoever it names may bring the node back.
+        finish_rotation(file, node);
         let before = [&*past.newest, &cluster].into_iter().flat_map(|c| c.peers.values()).map(Known::from);
         let trust = trust_of(file, me).map_err(|e| e.to_string())?;
         let trust = before.filter(|k| k.node_id != me).fold(trust, also);

@@ -120,3 +120,33 @@ fn a_secret_that_not_every_node_can_take_is_refused_and_a_difference_is_told() {
     cluster.nodes[other].ok(&["cluster", "rotate-secret"]);
     assert!(!node_yaml(&cluster.nodes[one]).contains(SECRET));
 }
+
+#[test]
+fn a_rotation_that_ends_part_way_is_told_by_both_sides_and_repeated() {
+    let cluster = Cluster::of("half-secret", 2);
+    let (one, other) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let name = other.id[..8].to_owned();
+    // It says that it can take one, and then cannot write it down.
+    let (path, aside) = (other.dir.join("node.yaml"), other.dir.join("aside"));
+    std::fs::rename(&path, &aside).expect("moved");
+    std::fs::create_dir(&path).expect("made");
+    let said = one.refused(&["cluster", "rotate-secret"], 1);
+    assert!(said.contains("different cluster secrets now") && said.contains(&name), "{said}");
+    assert!(said.contains("node.yaml") && said.contains("ask again"), "{said}");
+    assert!(!node_yaml(one).contains(SECRET));
+    for node in [one, other] {
+        node.sees("the difference", |v| v["notes"].to_string().contains("cluster secret of"));
+    }
+    std::fs::remove_dir(&path).expect("removed");
+    std::fs::rename(&aside, &path).expect("moved back");
+    assert!(node_yaml(other).contains(SECRET));
+    one.ok(&["cluster", "rotate-secret"]);
+    let secret = |node: &Node| {
+        let text = node_yaml(node);
+        text.lines().find(|l| l.starts_with("cluster_secret: ")).expect("a secret").to_owned()
+    };
+    assert!(secret(one) == secret(other) && !node_yaml(one).contains(SECRET));
+    for node in [one, other] {
+        node.sees("no difference", |v| !v["notes"].to_string().contains("cluster secret"));
+    }
+}

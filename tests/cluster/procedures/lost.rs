@@ -262,8 +262,10 @@ fn a_newer_file_gives_way_to_a_cluster_that_goes_on() {
         if round == 1 {
             lose_state(&cluster.nodes[other]);
         }
-        // Of all three, which cannot agree; then of this one alone, which would not have to wait.
-        let named = if round == 0 { text.clone() } else { without_peers(&text, &others) };
+        // Of all three, which cannot agree; then of this one alone, which would begin when it has heard
+        // nobody for dead-after.
+        let long = text.replace("dead_after: 1s", "dead_after: 50s");
+        let named = if round == 0 { text.clone() } else { without_peers(&long, &others) };
         let raised = with_version(&named, 1000).replace("name: kept", "name: alone");
         write(&cluster.nodes[other], &raised);
         cluster.nodes[other].start_with(flags);
