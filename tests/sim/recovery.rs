@@ -357,6 +357,30 @@ fn a_founder_that_stays_alone_begins_anew_with_the_others_from_a_newer_file() {
     until_level(&mut world, &[0, 1, 2]);
 }
 
+#[test]
+fn an_edit_that_is_taken_back_while_a_founder_begins_leaves_the_cluster_as_it_was() {
+    let mut world = three(111);
+    let before = world.hosts[1].file.clone();
+    all_stop(&mut world);
+    raise(&mut world, &[0, 1, 2]);
+    world.files = world.hosts.iter().filter_map(|h| h.file.clone()).collect();
+    let begins = |w: &World| w.hosts[0].applied.is_some() && w.hosts[0].history() != w.founding;
+    let limit = world.now + 10 * DEAD_AFTER;
+    assert!(good(&mut world, |w| w.run_while(limit, begins)), "{}", story(&world));
+    for host in [1, 2] {
+        assert!(world.hosts[host].applied.is_none(), "{}", story(&world));
+        inject(&mut world, Fault::Crash(host, BEAT));
+        world.hosts[host].file = before.clone();
+        world.hosts[host].edited = false;
+    }
+    assert!(ask(&mut world, &[1, 2], "append 1 2", None).is_ok());
+    let whole = |w: &World| (0..3).all(|h| w.check.membership().counts(node_id(h), w.hosts[h].life));
+    let limit = world.now + 60 * BEAT;
+    assert!(good(&mut world, |w| w.run_while(limit, whole)), "{}", story(&world));
+    until_level(&mut world, &[0, 1, 2]);
+    assert_eq!(world.check.app.config.registers[&1], [1, 2]);
+}
+
 /// Somebody has founded, and is not the cluster yet.
 fn founded(world: &World) -> bool {
     world.refounding
