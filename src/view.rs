@@ -25,7 +25,7 @@ use crate::config::Settings;
 use crate::identity::Fingerprint;
 use crate::verdict::Verdict;
 
-pub use list::CheckList;
+pub use list::{CheckList, CheckRow};
 
 /// What one node knows of itself and its cluster at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct View {
     pub peers: Arc<Vec<PeerView>>,
     /// In order of name.
     pub checks: CheckList,
+    /// The same ones in few words, in place of `checks`; only when they were asked for so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<CheckRow>,
     /// In order of name.
     pub alerts: Arc<Vec<Arc<AlertView>>>,
     /// How this node's own probes are doing.
@@ -344,6 +347,9 @@ pub struct Filter {
     pub limit: Option<u32>,
     /// With [`CheckView::nodes`].
     pub nodes: bool,
+    /// [`View::rows`] in place of [`View::checks`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rows: bool,
     /// No checks at all: for listings of other things.
     pub no_checks: bool,
 }
@@ -371,6 +377,10 @@ impl View {
         } else {
             self.checks.iter().filter(passes).take(limit).cloned().collect()
         };
+        if filter.rows {
+            let rows = checks.iter().map(|c| CheckRow::of(c)).collect();
+            return Ok(View { checks: CheckList::default(), rows, ..self.clone() });
+        }
         let checks = if filter.nodes { checks } else { checks.brief() };
         Ok(View { checks, ..self.clone() })
     }

@@ -74,7 +74,7 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
             show::cell(&c.target),
             c.interval.to_string(),
             c.timeout.to_string(),
-            status::state(c).to_owned(),
+            status::state(c.enabled, c.state).to_owned(),
             show::time(c.since),
             show::names(&c.alerts),
         ]

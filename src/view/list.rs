@@ -7,9 +7,10 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::CheckView;
-use crate::base::id::CheckId;
+use crate::base::id::{CheckId, NodeId};
 use crate::base::shared::{self, Sorted};
 use crate::base::text::rfc3339;
+use crate::verdict::Verdict;
 
 /// Checks in order of name, then id. Two pictures share what is the same in both.
 #[derive(Clone, Default)]
@@ -134,5 +135,50 @@ impl Serialize for Written<'_> {
 impl<'de> Deserialize<'de> for CheckList {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<CheckList, D::Error> {
         Ok(Vec::<Arc<CheckView>>::deserialize(d)?.into_iter().collect())
+    }
+}
+
+/// What a table of ten thousand checks says of each: a quarter of what there is to be written and read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckRow {
+    /// Never changes.
+    pub id: CheckId,
+    /// What operators call it.
+    pub name: String,
+    /// A disabled check is not probed and owes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    /// The cluster's verdict.
+    pub state: Verdict,
+    /// Fresh reports of success.
+    pub ok: u32,
+    /// Fresh reports.
+    pub total: u32,
+    /// As [`CheckView::alerts`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<String>,
+    /// As [`CheckView::detail`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// As [`CheckView::detail_node`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail_node: Option<NodeId>,
+}
+
+impl CheckRow {
+    /// A check in few words.
+    #[must_use]
+    pub fn of(check: &CheckView) -> CheckRow {
+        CheckRow {
+            id: check.id,
+            name: check.name.clone(),
+            disabled: !check.enabled,
+            state: check.state,
+            ok: check.ok,
+            total: check.total,
+            alerts: check.alerts.clone(),
+            detail: check.detail.clone(),
+            detail_node: check.detail_node,
+        }
     }
 }

@@ -340,6 +340,7 @@ pub mod picture {
             quorum: Quorum { ok: false, live: 1, need: 2, of: 3 },
             peers: Arc::new(vec![peer(1, "alpha", true), peer(2, "beta", false), gone]),
             checks: quptime::view::CheckList::default(),
+            rows: Vec::new(),
             alerts: Arc::default(),
             probes: ProbeStats::default(),
             notes: Vec::new(),
