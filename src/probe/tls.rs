@@ -76,14 +76,16 @@ fn system_roots() -> Result<Arc<RootCertStore>, Failure> {
     Ok(Arc::new(store))
 }
 
-/// The provider with key exchanges in the order of their price: a probe has no secret that
-/// somebody could want to decrypt in twenty years, and post-quantum shares cost every probe.
+/// The provider with key exchanges and ciphers in the order of their price: a probe has no secret that
+/// somebody could want to decrypt in twenty years. Post-quantum shares cost every probe, and so does
+/// SHA-384, for which processors have no instructions as they have for SHA-256.
 fn provider() -> CryptoProvider {
     use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
-    CryptoProvider {
-        kx_groups: vec![X25519, SECP256R1, SECP384R1, X25519MLKEM768],
-        ..aws_lc_rs::default_provider()
-    }
+    let default = aws_lc_rs::default_provider();
+    let mut cipher_suites = default.cipher_suites;
+    // Otherwise as the provider has them.
+    cipher_suites.sort_by_key(|suite| suite.suite().as_str().is_some_and(|name| name.ends_with("SHA384")));
+    CryptoProvider { kx_groups: vec![X25519, SECP256R1, SECP384R1, X25519MLKEM768], cipher_suites, ..default }
 }
 
 fn build(roots: Arc<RootCertStore>) -> Result<ClientConfig, String> {
