@@ -284,6 +284,7 @@ pub mod picture {
             checks: [check(0xc1, "db", Verdict::Up, 2), Arc::new(idle), check(0xc2, "web", Verdict::Down, 1)]
                 .into_iter()
                 .collect(),
+            rows: Vec::new(),
             alerts: Arc::new(vec![alert()]),
             probes: ProbeStats {
                 running: 2,
@@ -340,7 +341,6 @@ pub mod picture {
             quorum: Quorum { ok: false, live: 1, need: 2, of: 3 },
             peers: Arc::new(vec![peer(1, "alpha", true), peer(2, "beta", false), gone]),
             checks: quptime::view::CheckList::default(),
-            rows: Vec::new(),
             alerts: Arc::default(),
             probes: ProbeStats::default(),
             notes: Vec::new(),
