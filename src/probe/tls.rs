@@ -4,7 +4,8 @@
 //! Model: TLS 1.2 and 1.3; certificates are verified against the system's roots
 //! (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured), loaded when the first handshake needs them
 //! and kept. Every handshake is a full one: a resumed session would not see that the certificate
-//! has expired since.
+//! has expired since. Only the signatures on certificates that were seen before are not computed
+//! anew (`vouched.rs`).
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,7 @@ use crate::identity::verifier::{Judge, Shown, Verifier};
 use crate::verdict::Stage;
 
 use super::socket::Failure;
+use super::vouched;
 
 /// Whom certificates may come from.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +92,10 @@ fn provider() -> CryptoProvider {
 
 fn build(roots: Arc<RootCertStore>) -> Result<ClientConfig, String> {
     let provider = Arc::new(provider());
-    let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+    let mut remembering = (*provider).clone();
+    remembering.signature_verification_algorithms =
+        vouched::remembering(provider.signature_verification_algorithms);
+    let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::new(remembering))
         .build()
         .map_err(|e| format!("no certificate verifier: {e}"))?;
     let verifier = Verifier::new(&provider, Naming { inner });
