@@ -55,7 +55,8 @@ pub fn harmless(text: &str) -> String {
 /// As [`harmless`], without a copy of what is harmless already.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
+    let plain = text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if plain || !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());

@@ -1,10 +1,8 @@
 //! `qu status`: quorum, master, peers, checks, and what somebody should look at.
 
-use std::borrow::Cow;
-
 use crate::base::text;
 use crate::verdict::Verdict;
-use crate::view::{CheckRow, Filter, NoteLevel, ProbeStats, View};
+use crate::view::{Filter, NoteLevel, ProbeStats, View, cells, cells_of};
 
 use super::parse::Said;
 use super::{Failure, Session, ask, show};
@@ -28,8 +26,14 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         let text = "--mesh shows nodes and no checks: --check, --state and --limit do not go with it";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let filter =
-        Filter { check: one, state, limit: said.number("limit")?, nodes, rows: !nodes, no_checks: with_mesh };
+    let filter = Filter {
+        check: one,
+        state,
+        limit: said.number("limit")?,
+        nodes,
+        lines: !nodes,
+        no_checks: with_mesh,
+    };
     let Some((level, timeout)) = wait::asked(said)? else {
         let view = print(session, said, filter, with_mesh)?;
         return verdict(&view);
@@ -104,39 +108,9 @@ fn peers(view: &View) -> String {
 
 fn checks(view: &View) -> String {
     // When each node's reports are wanted too, the checks come in full.
-    let full: Vec<CheckRow> = view.checks.iter().map(|c| CheckRow::of(c)).collect();
-    let rows: Vec<_> = full.iter().chain(&view.rows).map(row).collect();
+    let full = view.checks.iter().map(|c| cells(c));
+    let rows: Vec<_> = full.chain(view.lines.lines().map(cells_of)).collect();
     format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], &rows))
-}
-
-/// There may be ten thousand: what can be borrowed is.
-fn row(check: &CheckRow) -> [Cow<'_, str>; 6] {
-    [
-        Cow::Owned(check.id.to_string()),
-        if check.name.is_empty() { Cow::Borrowed("-") } else { text::shown(&check.name) },
-        Cow::Borrowed(state(!check.disabled, check.state)),
-        Cow::Owned(format!("{}/{}", check.ok, check.total)),
-        if check.alerts.is_empty() { Cow::Borrowed("-") } else { Cow::Owned(show::names(&check.alerts)) },
-        if check.detail.is_some() { Cow::Owned(detail(check)) } else { Cow::Borrowed("-") },
-    ]
-}
-
-/// `up`, `down`, `unknown`, or `disabled`.
-pub fn state(enabled: bool, verdict: Verdict) -> &'static str {
-    match (enabled, verdict) {
-        (false, _) => "disabled",
-        (true, Verdict::Unknown) => "unknown",
-        (true, Verdict::Up) => "up",
-        (true, Verdict::Down) => "down",
-    }
-}
-
-/// The first failing node's sentence, and which node that is.
-fn detail(check: &CheckRow) -> String {
-    match (&check.detail, check.detail_node) {
-        (Some(sentence), Some(node)) => format!("{} ({})", show::safe(sentence), node.short()),
-        (sentence, _) => show::maybe(sentence.as_ref()),
-    }
 }
 
 /// Each node's own report, when one check was asked for.

@@ -1,5 +1,6 @@
 //! The checks of a picture, in order of name.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -7,10 +8,9 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::CheckView;
-use crate::base::id::{CheckId, NodeId};
+use crate::base::id::CheckId;
 use crate::base::shared::{self, Sorted};
-use crate::base::text::rfc3339;
-use crate::verdict::Verdict;
+use crate::base::text::{rfc3339, shown};
 
 /// Checks in order of name, then id. Two pictures share what is the same in both.
 #[derive(Clone, Default)]
@@ -46,6 +46,21 @@ impl CheckList {
     #[must_use]
     pub fn brief(&self) -> CheckList {
         CheckList { all: self.all.clone(), brief: true }
+    }
+
+    /// One line for each, its [`cells`] with tabs between: a fifth of what all fields take, and next to
+    /// no work for whoever shows ten thousand of them.
+    #[must_use]
+    pub fn lines(&self) -> String {
+        let mut lines = String::new();
+        for check in self.iter() {
+            for (n, cell) in cells(check).iter().enumerate() {
+                lines.push_str(if n > 0 { "\t" } else { "" });
+                lines.push_str(cell);
+            }
+            lines.push('\n');
+        }
+        lines
     }
 
     /// Puts one in, in place of the one with its name and id.
@@ -138,47 +153,39 @@ impl<'de> Deserialize<'de> for CheckList {
     }
 }
 
-/// What a table of ten thousand checks says of each: a quarter of what there is to be written and read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckRow {
-    /// Never changes.
-    pub id: CheckId,
-    /// What operators call it.
-    pub name: String,
-    /// A disabled check is not probed and owes nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub disabled: bool,
-    /// The cluster's verdict.
-    pub state: Verdict,
-    /// Fresh reports of success.
-    pub ok: u32,
-    /// Fresh reports.
-    pub total: u32,
-    /// As [`CheckView::alerts`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub alerts: Vec<String>,
-    /// As [`CheckView::detail`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    /// As [`CheckView::detail_node`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail_node: Option<NodeId>,
+/// What the table of `qu status` says of a check: id, name, state, fresh reports of success among all
+/// fresh ones, alerts, the first failure. `-` where there is nothing; nothing that a terminal would
+/// obey, so no tab and no line break either.
+#[must_use]
+pub fn cells(check: &CheckView) -> [Cow<'_, str>; 6] {
+    [
+        Cow::Owned(check.id.to_string()),
+        or_dash(&check.name),
+        Cow::Borrowed(check.word()),
+        Cow::Owned(format!("{}/{}", check.ok, check.total)),
+        match check.alerts.as_slice() {
+            [] => Cow::Borrowed("-"),
+            [one] => or_dash(one),
+            many => Cow::Owned(shown(&many.join(",")).into_owned()),
+        },
+        match (&check.detail, check.detail_node) {
+            (None, _) => Cow::Borrowed("-"),
+            (Some(sentence), None) => or_dash(sentence),
+            (Some(sentence), Some(node)) => Cow::Owned(format!("{} ({})", shown(sentence), node.short())),
+        },
+    ]
 }
 
-impl CheckRow {
-    /// A check in few words.
-    #[must_use]
-    pub fn of(check: &CheckView) -> CheckRow {
-        CheckRow {
-            id: check.id,
-            name: check.name.clone(),
-            disabled: !check.enabled,
-            state: check.state,
-            ok: check.ok,
-            total: check.total,
-            alerts: check.alerts.clone(),
-            detail: check.detail.clone(),
-            detail_node: check.detail_node,
-        }
+fn or_dash(text: &str) -> Cow<'_, str> {
+    if text.is_empty() { Cow::Borrowed("-") } else { shown(text) }
+}
+
+/// The cells of a line of [`CheckList::lines`].
+#[must_use]
+pub fn cells_of(line: &str) -> [Cow<'_, str>; 6] {
+    let mut cells = [const { Cow::Borrowed("-") }; 6];
+    for (cell, said) in cells.iter_mut().zip(line.split('\t')) {
+        *cell = shown(said);
     }
+    cells
 }

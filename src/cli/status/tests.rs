@@ -23,7 +23,7 @@ fn bare() -> View {
         settings: Settings::default(),
         peers: Arc::default(),
         checks: crate::view::CheckList::default(),
-        rows: Vec::new(),
+        lines: String::new(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),
@@ -83,16 +83,15 @@ fn empty_cells_are_dashes_so_that_columns_can_be_counted() {
 
 #[test]
 fn a_disabled_check_says_so_instead_of_a_verdict() {
-    assert_eq!(state(false, Verdict::Up), "disabled");
     let view =
         View { checks: [Arc::new(CheckView { enabled: false, ..check() })].into_iter().collect(), ..bare() };
     assert!(render(&view).contains("  disabled  "));
 }
 
 #[test]
-fn checks_in_few_words_look_as_those_in_many() {
+fn checks_as_lines_look_as_those_in_full() {
     let many = View { checks: [Arc::new(check())].into_iter().collect(), ..bare() };
-    let few = many.filtered(&Filter { rows: true, ..Filter::default() }).unwrap();
-    assert!(few.checks.is_empty() && few.rows.len() == 1);
+    let few = many.filtered(&Filter { lines: true, ..Filter::default() }).unwrap();
+    assert!(few.checks.is_empty() && few.lines.lines().count() == 1);
     assert_eq!(render(&few), render(&many));
 }
