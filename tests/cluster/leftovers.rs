@@ -109,12 +109,8 @@ fn long(node: &Node, target: &Target, threads: usize) {
     let begun = Instant::now();
     let mut early = None;
     for turn in 1..=minutes {
-        // A change now and then, as an operator's script makes them; not more, since what is kept of each
-        // (requests, incidents, the log up to the next snapshot) is memory too, and has bounds of its own.
-        node.ok(&["check", "edit", "check-6", "--timeout", &format!("{}ms", 500 + turn % 400)]);
-        node.ok(&["check", "add", "tcp", "passing", "127.0.0.1:1", "--interval", "1s"]);
-        std::thread::sleep(Duration::from_secs(5));
-        node.ok(&["check", "remove", "passing"]);
+        // No change meanwhile: what is kept of each (the configurations before it, requests, incidents, the
+        // log up to the next snapshot) is memory too, and has bounds of its own.
         std::thread::sleep(Duration::from_secs(60 * turn).saturating_sub(begun.elapsed()));
         let now = held(node);
         early.get_or_insert(now);
