@@ -1,5 +1,6 @@
 //! The checks of a picture, in order of name.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::CheckView;
 use crate::base::id::CheckId;
 use crate::base::shared::{self, Sorted};
-use crate::base::text::rfc3339;
+use crate::base::text::{rfc3339, shown};
 
 /// Checks in order of name, then id. Two pictures share what is the same in both.
 #[derive(Clone, Default)]
@@ -45,6 +46,21 @@ impl CheckList {
     #[must_use]
     pub fn brief(&self) -> CheckList {
         CheckList { all: self.all.clone(), brief: true }
+    }
+
+    /// One line for each, its [`cells`] with tabs between: a fifth of what all fields take, and next to
+    /// no work for whoever shows ten thousand of them.
+    #[must_use]
+    pub fn lines(&self) -> String {
+        let mut lines = String::new();
+        for check in self.iter() {
+            for (n, cell) in cells(check).iter().enumerate() {
+                lines.push_str(if n > 0 { "\t" } else { "" });
+                lines.push_str(cell);
+            }
+            lines.push('\n');
+        }
+        lines
     }
 
     /// Puts one in, in place of the one with its name and id.
@@ -135,4 +151,41 @@ impl<'de> Deserialize<'de> for CheckList {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<CheckList, D::Error> {
         Ok(Vec::<Arc<CheckView>>::deserialize(d)?.into_iter().collect())
     }
+}
+
+/// What the table of `qu status` says of a check: id, name, state, fresh reports of success among all
+/// fresh ones, alerts, the first failure. `-` where there is nothing; nothing that a terminal would
+/// obey, so no tab and no line break either.
+#[must_use]
+pub fn cells(check: &CheckView) -> [Cow<'_, str>; 6] {
+    [
+        Cow::Owned(check.id.to_string()),
+        or_dash(&check.name),
+        Cow::Borrowed(check.word()),
+        Cow::Owned(format!("{}/{}", check.ok, check.total)),
+        match check.alerts.as_slice() {
+            [] => Cow::Borrowed("-"),
+            [one] => or_dash(one),
+            many => Cow::Owned(shown(&many.join(",")).into_owned()),
+        },
+        match (&check.detail, check.detail_node) {
+            (None, _) => Cow::Borrowed("-"),
+            (Some(sentence), None) => or_dash(sentence),
+            (Some(sentence), Some(node)) => Cow::Owned(format!("{} ({})", shown(sentence), node.short())),
+        },
+    ]
+}
+
+fn or_dash(text: &str) -> Cow<'_, str> {
+    if text.is_empty() { Cow::Borrowed("-") } else { shown(text) }
+}
+
+/// The cells of a line of [`CheckList::lines`].
+#[must_use]
+pub fn cells_of(line: &str) -> [Cow<'_, str>; 6] {
+    let mut cells = [const { Cow::Borrowed("-") }; 6];
+    for (cell, said) in cells.iter_mut().zip(line.split('\t')) {
+        *cell = shown(said);
+    }
+    cells
 }
