@@ -380,6 +380,10 @@ impl Files {
                 return false;
             }
         }
+        if self.unseen {
+            // From here on a save is told apart from it.
+            self.sight.dealt(&said);
+        }
         (self.unseen, self.anew, self.ours) = (false, false, None);
         true
     }

@@ -179,10 +179,16 @@ impl Core {
             Word::Take(secret) => self.take_secret(peer, request, secret),
             Word::Compare { nonce, proof } => {
                 let same = secret::same(secrets.get().reveal(), nonce, peer, &proof);
-                if !same && self.odd_secrets.insert(peer) {
+                let news = match same {
+                    true => self.odd_secrets.remove(&peer),
+                    false => self.odd_secrets.insert(peer),
+                };
+                if news && !same {
                     log!(Warn, "secret", "the cluster secret of a peer is another one", peer = peer);
-                } else if same {
-                    self.odd_secrets.remove(&peer);
+                }
+                if news {
+                    // The peer may not know it yet.
+                    self.compare_secrets(peer);
                 }
                 self.note_secrets();
             }
@@ -324,9 +330,11 @@ impl Control {
             )));
         }
         self.secrets.store(&new).map_err(unchanged)?;
+        let told = self.ask_all(Word::Take(new.clone()));
+        // Only now is a difference worth a word.
         let taken = Event::SecretTaken { from: None, result: Ok(()) };
         self.core.send_timeout(taken, AT_ONCE).map_err(|_| stopping())?;
-        let told = self.ask_all(Word::Take(new.clone()))?;
+        let told = told?;
         if !told.all_said_yes() {
             return Err(Reply::Unsure {
                 text: format!(
