@@ -25,7 +25,7 @@ use crate::config::Settings;
 use crate::identity::Fingerprint;
 use crate::verdict::Verdict;
 
-pub use list::{CheckList, cells, cells_of};
+pub use list::{CheckList, cells_of};
 
 /// What one node knows of itself and its cluster at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

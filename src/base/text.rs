@@ -9,17 +9,20 @@ use super::clock::Wall;
 /// Written at once: tables may have many long lines.
 const BLANKS: &str = "                                                                ";
 
-/// Columns that widen to fit, two spaces between them, no trailing blanks.
+/// Columns that widen to fit, two spaces between them, no trailing blanks. Goes through the rows twice:
+/// many are better made twice than kept.
 #[must_use]
-pub fn table<T: AsRef<str>>(head: &[&str], rows: &[impl AsRef<[T]>]) -> String {
+pub fn table<T: AsRef<str>, R: AsRef<[T]>>(
+    head: &[&str],
+    rows: impl IntoIterator<Item = R> + Clone,
+) -> String {
     let mut width: Vec<usize> = head.iter().map(|h| characters(h)).collect();
-    for row in rows {
+    for row in rows.clone() {
         for (w, cell) in width.iter_mut().zip(row.as_ref()) {
             *w = (*w).max(characters(cell.as_ref()));
         }
     }
-    // Where no character takes two bytes, no line is longer.
-    let mut out = String::with_capacity((rows.len() + 1) * (width.iter().sum::<usize>() + 2 * width.len()));
+    let mut out = String::new();
     line(&mut out, &width, head);
     for row in rows {
         line(&mut out, &width, row.as_ref());

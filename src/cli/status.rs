@@ -2,7 +2,7 @@
 
 use crate::base::text;
 use crate::verdict::Verdict;
-use crate::view::{Filter, NoteLevel, ProbeStats, View, cells, cells_of};
+use crate::view::{Filter, NoteLevel, ProbeStats, View, cells_of};
 
 use super::parse::Said;
 use super::{Failure, Session, ask, show};
@@ -108,9 +108,9 @@ fn peers(view: &View) -> String {
 
 fn checks(view: &View) -> String {
     // When each node's reports are wanted too, the checks come in full.
-    let full = view.checks.iter().map(|c| cells(c));
-    let rows: Vec<_> = full.chain(view.lines.lines().map(cells_of)).collect();
-    format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], &rows))
+    let full = view.checks.lines();
+    let rows = full.lines().chain(view.lines.lines()).map(cells_of);
+    format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], rows))
 }
 
 /// Each node's own report, when one check was asked for.
