@@ -9,8 +9,7 @@ use super::clock::Wall;
 /// Written at once: tables may have many long lines.
 const BLANKS: &str = "                                                                ";
 
-/// Columns that widen to fit, two spaces between them, no trailing blanks. Goes through the rows twice:
-/// many are better made twice than kept.
+/// Columns that widen to fit, two spaces between them, no trailing blanks. Goes through the rows twice.
 #[must_use]
 pub fn table<T: AsRef<str>, R: AsRef<[T]>>(
     head: &[&str],

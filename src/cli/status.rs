@@ -109,8 +109,8 @@ fn peers(view: &View) -> String {
 fn checks(view: &View) -> String {
     // When each node's reports are wanted too, the checks come in full.
     let full = view.checks.lines();
-    let rows = full.lines().chain(view.lines.lines()).map(cells_of);
-    format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], rows))
+    let rows: Vec<_> = full.lines().chain(view.lines.lines()).map(cells_of).collect();
+    format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], &rows))
 }
 
 /// Each node's own report, when one check was asked for.
