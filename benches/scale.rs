@@ -3,7 +3,8 @@
 //! Everything runs on this machine at the same time: `qu`, the targets (in this process, in nobody's
 //! account) and the others in turn, from their Debian packages; one that is not installed is left
 //! out with a line. Nothing is asserted but that it works at all. Parts can be chosen:
-//! `cargo bench --bench scale -- probes sizes silent detection`.
+//! `cargo bench --bench scale -- probes sizes silent detection`; of the first one also a single kind
+//! (`https`).
 #![allow(clippy::cast_precision_loss)]
 
 mod support;
@@ -31,21 +32,17 @@ fn main() {
     std::fs::create_dir_all(dir).expect("a directory");
     quptime::sys::poll::raise_descriptor_limit().expect("descriptors");
     println!("{}; binary: {} bytes\n", machine::name(dir), binary().metadata().map_or(0, |m| m.len()));
-    if wanted("probes") {
+    let kinds = [Kind::Http, Kind::Https, Kind::Tcp, Kind::Icmp];
+    let kinds = kinds.into_iter().filter(|k| wanted("probes") || wanted(&k.title().to_lowercase()));
+    let kinds: Vec<Kind> = kinds.collect();
+    if !kinds.is_empty() {
         println!("| 1,000 checks at 5 s | CPU s per 1,000 probes | RSS | asked | done on time |");
         println!("| --- | --- | --- | --- | --- |");
-        for kind in [Kind::Http, Kind::Https, Kind::Tcp, Kind::Icmp] {
-            probes(dir, kind);
-        }
+        kinds.into_iter().for_each(|kind| probes(dir, kind));
         println!();
     }
     if wanted("sizes") {
-        println!("| one node, HTTP at 10 s | asked | done on time | CPU | RSS | `qu status` |");
-        println!("| --- | --- | --- | --- | --- | --- |");
-        for count in [100, 1_000, 10_000] {
-            size(dir, count);
-        }
-        println!();
+        sizes(dir);
     }
     if wanted("silent") || wanted("detection") {
         println!("| what | figure |\n| --- | --- |");
@@ -152,37 +149,71 @@ fn up(cluster: &Cluster, count: usize) {
     });
 }
 
-/// So many HTTP checks on one node.
-fn size(dir: &Path, count: usize) {
+/// More and more checks; the answers of `qu status` while all that goes on.
+fn sizes(dir: &Path) {
+    println!(
+        "| who probes what | asked | done on time | CPU of one core | RSS | `qu status` | `--limit 20` | `--state down` |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    for count in [100, 1_000, 10_000] {
+        size(dir, Kind::Http, count, 1, 10);
+    }
+    size(dir, Kind::Http, 10_000, 3, 10);
+    // 50,000 a minute.
+    size(dir, Kind::Icmp, 10_000, 1, 12);
+    println!();
+}
+
+/// So many checks on so many nodes, every so many seconds.
+fn size(dir: &Path, kind: Kind, count: usize, nodes: usize, interval: usize) {
     let target = Target::start(None);
-    let cluster = Cluster::plain(dir, 1, &[]);
+    let cluster = Cluster::plain(dir, nodes, &[]);
     let port = target.address.port();
+    let every: &'static str = if interval == 10 { "10s" } else { "12s" };
     cluster.watch((0..count).map(|n| Watch {
-        kind: "http",
-        target: Kind::Http.target(n, port),
-        interval: "10s",
-        timeout: "10s",
+        kind: kind.word(),
+        target: kind.target(n, port),
+        interval: every,
+        timeout: every,
     }));
     up(&cluster, count);
     std::thread::sleep(Duration::from_secs(5));
-    let length = Duration::from_secs(30);
-    let answered = target.answered();
-    let span = &watch(&[&cluster.nodes[0]], length)[0];
-    let answered = target.answered() - answered;
-    let status: Vec<f64> = (0..20)
+    let master = cluster.master();
+    let spans = watch(&cluster.nodes.iter().collect::<Vec<_>>(), Duration::from_secs(2 * interval as u64));
+    for (at, span) in spans.iter().enumerate() {
+        let role = match (nodes, at == master) {
+            (1, _) => "one node",
+            (_, true) => "master of 3",
+            (_, false) => "a follower of 3",
+        };
+        println!(
+            "| {role}: {count} checks, {} at {every} | {:.0} | {} | {:.1} % | {:.1} MiB | {} | {} | {} |",
+            kind.title(),
+            count as f64 * span.seconds / interval as f64,
+            span.done.saturating_sub(span.late),
+            span.cpu / span.seconds * 100.0,
+            span.rss,
+            answer(&cluster.nodes[at], &["status"]),
+            answer(&cluster.nodes[at], &["status", "--limit", "20"]),
+            answer(&cluster.nodes[at], &["status", "--state", "down"]),
+        );
+    }
+}
+
+/// How long a command takes, from its start to its end.
+fn answer(node: &Daemon, words: &[&str]) -> String {
+    let times: Vec<f64> = (0..21)
         .map(|_| {
-            let mut qu = cluster.nodes[0].qu(&["status"]);
+            let mut qu = node.qu(words);
             timed(|| qu.stdout(Stdio::null()).stderr(Stdio::null()).status()).1
         })
         .collect();
-    println!(
-        "| {count} checks | {:.0} | {} (the target answered {answered}) | {:.1} % of one core | {:.1} MiB | {:.1} ms |",
-        count as f64 * span.seconds / 10.0,
-        span.done.saturating_sub(span.late),
-        span.cpu / span.seconds * 100.0,
-        span.rss,
-        percentile(&status, 50)
-    );
+    format!(
+        "{:.1} ms ({:.1} to {:.1})",
+        percentile(&times, 50),
+        percentile(&times, 0),
+        percentile(&times, 90)
+    )
 }
 
 /// A thousand targets that swallow packets beside a thousand healthy ones.

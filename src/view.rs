@@ -25,7 +25,7 @@ use crate::config::Settings;
 use crate::identity::Fingerprint;
 use crate::verdict::Verdict;
 
-pub use list::CheckList;
+pub use list::{CheckList, cells_of};
 
 /// What one node knows of itself and its cluster at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,10 @@ pub struct View {
     pub peers: Arc<Vec<PeerView>>,
     /// In order of name.
     pub checks: CheckList,
+    /// The same ones as lines of a table, in place of `checks`: [`CheckList::lines`]. Only when they
+    /// were asked for so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub lines: String,
     /// In order of name.
     pub alerts: Arc<Vec<Arc<AlertView>>>,
     /// How this node's own probes are doing.
@@ -162,6 +166,19 @@ pub struct CheckView {
     /// unless it was asked for.
     #[serde(default)]
     pub nodes: Vec<NodeReport>,
+}
+
+impl CheckView {
+    /// `up`, `down`, `unknown`, or `disabled`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match (self.enabled, self.state) {
+            (false, _) => "disabled",
+            (true, Verdict::Unknown) => "unknown",
+            (true, Verdict::Up) => "up",
+            (true, Verdict::Down) => "down",
+        }
+    }
 }
 
 /// What one node's newest report of a check says.
@@ -344,6 +361,9 @@ pub struct Filter {
     pub limit: Option<u32>,
     /// With [`CheckView::nodes`].
     pub nodes: bool,
+    /// [`View::lines`] in place of [`View::checks`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lines: bool,
     /// No checks at all: for listings of other things.
     pub no_checks: bool,
 }
@@ -371,6 +391,9 @@ impl View {
         } else {
             self.checks.iter().filter(passes).take(limit).cloned().collect()
         };
+        if filter.lines {
+            return Ok(View { checks: CheckList::default(), lines: checks.lines(), ..self.clone() });
+        }
         let checks = if filter.nodes { checks } else { checks.brief() };
         Ok(View { checks, ..self.clone() })
     }

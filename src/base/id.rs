@@ -21,21 +21,22 @@ impl fmt::Display for NotAnId {
 
 impl std::error::Error for NotAnId {}
 
-/// Where the written form has a dash.
-const DASHES: [usize; 4] = [8, 13, 18, 23];
+/// The written form: so many digits, a dash, so many digits and so on.
+const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 /// Its length.
 const LENGTH: usize = 36;
 
 // Listings of ten thousand checks write and read ids by the ten thousand: without allocation.
 fn write_uuid(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = [b'-'; LENGTH];
+    let mut places = text.iter_mut();
     let mut left = bits;
-    for (at, place) in text.iter_mut().enumerate().rev() {
-        if !DASHES.contains(&at) {
-            let digit = (left & 0xf) as u8;
-            *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-            left >>= 4;
+    for digits in GROUPS {
+        for place in places.by_ref().take(digits) {
+            *place = b"0123456789abcdef"[(left >> 124) as usize];
+            left <<= 4;
         }
+        places.next();
     }
     f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
@@ -46,14 +47,19 @@ fn parse_uuid(text: &str) -> Result<u128, NotAnId> {
         return Err(bad());
     }
     let mut bits = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let digit = match (DASHES.contains(&at), byte) {
-            (true, b'-') => continue,
-            (false, b'0'..=b'9') => byte - b'0',
-            (false, b'a'..=b'f') => byte - b'a' + 10,
-            _ => return Err(bad()),
-        };
-        bits = bits << 4 | u128::from(digit);
+    let mut bytes = text.bytes();
+    for digits in GROUPS {
+        for byte in bytes.by_ref().take(digits) {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                _ => return Err(bad()),
+            };
+            bits = bits << 4 | u128::from(digit);
+        }
+        if bytes.next().is_some_and(|byte| byte != b'-') {
+            return Err(bad());
+        }
     }
     Ok(bits)
 }

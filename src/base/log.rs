@@ -132,7 +132,7 @@ fn render(
         for (key, value) in facts {
             object.insert((*key).to_owned(), value.as_str().into());
         }
-        return text::harmless_json(&format!("{}\n", serde_json::Value::Object(object)));
+        return text::harmless_json(&format!("{}\n", serde_json::Value::Object(object))).into_owned();
     }
     let mut line = match format {
         Format::Journal => format!("<{}>{component}: {}", level.priority(), text::harmless(sentence)),

@@ -6,29 +6,42 @@ use std::time::Duration;
 
 use super::clock::Wall;
 
-/// Columns that widen to fit, two spaces between them, no trailing blanks.
+/// Written at once: tables may have many long lines.
+const BLANKS: &str = "                                                                ";
+
+/// Columns that widen to fit, two spaces between them, no trailing blanks. Goes through the rows twice:
+/// many are better made twice than kept.
 #[must_use]
-pub fn table<T: AsRef<str>>(head: &[&str], rows: &[Vec<T>]) -> String {
+pub fn table<T: AsRef<str>, R: AsRef<[T]>>(
+    head: &[&str],
+    rows: impl IntoIterator<Item = R> + Clone,
+) -> String {
     let mut width: Vec<usize> = head.iter().map(|h| characters(h)).collect();
-    for row in rows {
-        for (w, cell) in width.iter_mut().zip(row) {
+    for row in rows.clone() {
+        for (w, cell) in width.iter_mut().zip(row.as_ref()) {
             *w = (*w).max(characters(cell.as_ref()));
         }
     }
     let mut out = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        for (cell, w) in cells.zip(&width) {
-            out.push_str(cell);
-            out.extend(std::iter::repeat_n(' ', w - characters(cell) + 2));
-        }
-        out.truncate(out.trim_end_matches(' ').len());
-        out.push('\n');
-    };
-    line(&mut head.iter().copied());
+    line(&mut out, &width, head);
     for row in rows {
-        line(&mut row.iter().map(AsRef::as_ref));
+        line(&mut out, &width, row.as_ref());
     }
     out
+}
+
+fn line<T: AsRef<str>>(out: &mut String, width: &[usize], cells: &[T]) {
+    for (cell, w) in cells.iter().map(AsRef::as_ref).zip(width) {
+        out.push_str(cell);
+        let mut owed = w - characters(cell) + 2;
+        while owed > 0 {
+            let some = owed.min(BLANKS.len());
+            out.push_str(&BLANKS[..some]);
+            owed -= some;
+        }
+    }
+    out.truncate(out.trim_end_matches(' ').len());
+    out.push('\n');
 }
 
 fn characters(text: &str) -> usize {
@@ -45,7 +58,8 @@ pub fn harmless(text: &str) -> String {
 /// As [`harmless`], without a copy of what is harmless already.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
+    let plain = text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if plain || !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
@@ -61,7 +75,10 @@ pub fn shown(text: &str) -> Cow<'_, str> {
 
 /// The same for JSON: as its own escapes, so that the value is what it was.
 #[must_use]
-pub fn harmless_json(json: &str) -> String {
+pub fn harmless_json(json: &str) -> Cow<'_, str> {
+    if json.bytes().all(|b| b < 0x7f) {
+        return Cow::Borrowed(json);
+    }
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         // Control characters below 0x80 are escaped already, or are blanks between the items.
@@ -73,7 +90,7 @@ pub fn harmless_json(json: &str) -> String {
             out.push(c);
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 fn is_harmful(c: char) -> bool {

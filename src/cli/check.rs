@@ -9,7 +9,7 @@ use crate::control::message::TestState;
 use crate::view::Filter;
 
 use super::parse::Said;
-use super::{Failure, Session, ask, show, status};
+use super::{Failure, Session, ask, show};
 
 /// `qu check add http <name> <url>`.
 pub fn add_http(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
@@ -74,7 +74,7 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
             show::cell(&c.target),
             c.interval.to_string(),
             c.timeout.to_string(),
-            status::state(c).to_owned(),
+            c.word().to_owned(),
             show::time(c.since),
             show::names(&c.alerts),
         ]

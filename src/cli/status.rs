@@ -1,10 +1,8 @@
 //! `qu status`: quorum, master, peers, checks, and what somebody should look at.
 
-use std::borrow::Cow;
-
 use crate::base::text;
 use crate::verdict::Verdict;
-use crate::view::{CheckView, Filter, NoteLevel, ProbeStats, View};
+use crate::view::{Filter, NoteLevel, ProbeStats, View, cells_of};
 
 use super::parse::Said;
 use super::{Failure, Session, ask, show};
@@ -28,7 +26,14 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         let text = "--mesh shows nodes and no checks: --check, --state and --limit do not go with it";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let filter = Filter { check: one, state, limit: said.number("limit")?, nodes, no_checks: with_mesh };
+    let filter = Filter {
+        check: one,
+        state,
+        limit: said.number("limit")?,
+        nodes,
+        lines: !nodes,
+        no_checks: with_mesh,
+    };
     let Some((level, timeout)) = wait::asked(said)? else {
         let view = print(session, said, filter, with_mesh)?;
         return verdict(&view);
@@ -102,39 +107,10 @@ fn peers(view: &View) -> String {
 }
 
 fn checks(view: &View) -> String {
-    // There may be ten thousand: what can be borrowed is.
-    let row = |c| {
-        let c: &CheckView = c;
-        let cell = |said| if str::is_empty(said) { Cow::Borrowed("-") } else { text::shown(said) };
-        vec![
-            Cow::Owned(c.id.to_string()),
-            cell(&c.name),
-            Cow::Borrowed(state(c)),
-            Cow::Owned(format!("{}/{}", c.ok, c.total)),
-            if c.alerts.is_empty() { Cow::Borrowed("-") } else { Cow::Owned(show::names(&c.alerts)) },
-            if c.detail.is_some() { Cow::Owned(detail(c)) } else { Cow::Borrowed("-") },
-        ]
-    };
-    let rows: Vec<_> = view.checks.iter().map(|c| row(c.as_ref())).collect();
-    format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], &rows))
-}
-
-/// `up`, `down`, `unknown`, or `disabled`.
-pub fn state(check: &CheckView) -> &'static str {
-    match (check.enabled, check.state) {
-        (false, _) => "disabled",
-        (true, Verdict::Unknown) => "unknown",
-        (true, Verdict::Up) => "up",
-        (true, Verdict::Down) => "down",
-    }
-}
-
-/// The first failing node's sentence, and which node that is.
-fn detail(check: &CheckView) -> String {
-    match (&check.detail, check.detail_node) {
-        (Some(sentence), Some(node)) => format!("{} ({})", show::safe(sentence), node.short()),
-        (sentence, _) => show::maybe(sentence.as_ref()),
-    }
+    // When each node's reports are wanted too, the checks come in full.
+    let full = view.checks.lines();
+    let rows = full.lines().chain(view.lines.lines()).map(cells_of);
+    format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], rows))
 }
 
 /// Each node's own report, when one check was asked for.

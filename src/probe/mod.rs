@@ -11,7 +11,7 @@
 //! engine      the loop: events, time, what is due    outbox    reports out, newest per check
 //! attempt     one probe, phase after phase           socket    sockets, failures, what a step may use
 //! dns/        names to addresses (wire: pure)        connect   TCP, several addresses
-//! tls         roots, verification, names of errors   handshake, workers
+//! tls         roots, verification, names of errors   vouched  signatures, once   handshake, workers
 //! http/       request, head, body, redirects (pure) and the exchange over a connection
 //! icmp/       echoes for all targets through two sockets (packet: pure)
 //! ```
@@ -35,6 +35,7 @@ pub mod outbox;
 pub mod schedule;
 pub mod socket;
 pub mod tls;
+pub mod vouched;
 pub mod workers;
 
 use std::io;

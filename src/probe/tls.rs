@@ -4,7 +4,8 @@
 //! Model: TLS 1.2 and 1.3; certificates are verified against the system's roots
 //! (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured), loaded when the first handshake needs them
 //! and kept. Every handshake is a full one: a resumed session would not see that the certificate
-//! has expired since.
+//! has expired since. Only the signatures on certificates that were seen before are not computed
+//! anew (`vouched.rs`).
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,7 @@ use crate::identity::verifier::{Judge, Shown, Verifier};
 use crate::verdict::Stage;
 
 use super::socket::Failure;
+use super::vouched;
 
 /// Whom certificates may come from.
 #[derive(Clone, Debug, Default)]
@@ -76,19 +78,24 @@ fn system_roots() -> Result<Arc<RootCertStore>, Failure> {
     Ok(Arc::new(store))
 }
 
-/// The provider with key exchanges in the order of their price: a probe has no secret that
-/// somebody could want to decrypt in twenty years, and post-quantum shares cost every probe.
+/// The provider with key exchanges and ciphers in the order of their price: a probe has no secret that
+/// somebody could want to decrypt in twenty years. Post-quantum shares cost every probe, and so does
+/// SHA-384, for which processors have no instructions as they have for SHA-256.
 fn provider() -> CryptoProvider {
     use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
-    CryptoProvider {
-        kx_groups: vec![X25519, SECP256R1, SECP384R1, X25519MLKEM768],
-        ..aws_lc_rs::default_provider()
-    }
+    let default = aws_lc_rs::default_provider();
+    let mut cipher_suites = default.cipher_suites;
+    // Otherwise as the provider has them.
+    cipher_suites.sort_by_key(|suite| suite.suite().as_str().is_some_and(|name| name.ends_with("SHA384")));
+    CryptoProvider { kx_groups: vec![X25519, SECP256R1, SECP384R1, X25519MLKEM768], cipher_suites, ..default }
 }
 
 fn build(roots: Arc<RootCertStore>) -> Result<ClientConfig, String> {
     let provider = Arc::new(provider());
-    let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+    let mut remembering = (*provider).clone();
+    remembering.signature_verification_algorithms =
+        vouched::remembering(provider.signature_verification_algorithms);
+    let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::new(remembering))
         .build()
         .map_err(|e| format!("no certificate verifier: {e}"))?;
     let verifier = Verifier::new(&provider, Naming { inner });

@@ -1,6 +1,8 @@
 //! The checks of a picture, in order of name.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde::ser::SerializeMap as _;
@@ -9,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::CheckView;
 use crate::base::id::CheckId;
 use crate::base::shared::{self, Sorted};
-use crate::base::text::rfc3339;
+use crate::base::text::{rfc3339, shown};
 
 /// Checks in order of name, then id. Two pictures share what is the same in both.
 #[derive(Clone, Default)]
@@ -45,6 +47,19 @@ impl CheckList {
     #[must_use]
     pub fn brief(&self) -> CheckList {
         CheckList { all: self.all.clone(), brief: true }
+    }
+
+    /// One line for each, of six cells with tabs between: a fifth of what all fields take, and next to
+    /// no work for whoever shows ten thousand of them.
+    #[must_use]
+    pub fn lines(&self) -> String {
+        // Mostly they are as long as this.
+        let mut lines = String::with_capacity(self.len() * 80);
+        for check in self.iter() {
+            // Writing to a text does not fail.
+            let _ = write_line(check, &mut lines);
+        }
+        lines
     }
 
     /// Puts one in, in place of the one with its name and id.
@@ -135,4 +150,39 @@ impl<'de> Deserialize<'de> for CheckList {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<CheckList, D::Error> {
         Ok(Vec::<Arc<CheckView>>::deserialize(d)?.into_iter().collect())
     }
+}
+
+/// What the table of `qu status` says of a check: id, name, state, fresh reports of success among all
+/// fresh ones, alerts, the first failure; tabs between. `-` where there is nothing; nothing that a
+/// terminal would obey, so no other tab and no line break either.
+fn write_line(check: &CheckView, out: &mut String) -> fmt::Result {
+    write!(out, "{}\t", check.id)?;
+    out.push_str(&or_dash(&check.name));
+    write!(out, "\t{}\t{}/{}\t", check.word(), check.ok, check.total)?;
+    match check.alerts.as_slice() {
+        [] => out.push('-'),
+        [one] => out.push_str(&or_dash(one)),
+        many => out.push_str(&shown(&many.join(","))),
+    }
+    out.push('\t');
+    out.push_str(&or_dash(check.detail.as_deref().unwrap_or_default()));
+    if let (Some(_), Some(node)) = (&check.detail, check.detail_node) {
+        write!(out, " ({})", node.short())?;
+    }
+    out.push('\n');
+    Ok(())
+}
+
+fn or_dash(text: &str) -> Cow<'_, str> {
+    if text.is_empty() { Cow::Borrowed("-") } else { shown(text) }
+}
+
+/// The cells of a line of [`CheckList::lines`].
+#[must_use]
+pub fn cells_of(line: &str) -> [Cow<'_, str>; 6] {
+    let mut cells = [const { Cow::Borrowed("-") }; 6];
+    for (cell, said) in cells.iter_mut().zip(line.split('\t')) {
+        *cell = shown(said);
+    }
+    cells
 }

@@ -3,7 +3,7 @@ use crate::base::clock::Wall;
 use crate::base::id::{CheckId, ClusterId, NodeId};
 use crate::base::units::Span;
 use crate::config::Settings;
-use crate::view::{ProbeStats, Quorum};
+use crate::view::{CheckView, ProbeStats, Quorum};
 use std::sync::Arc;
 
 fn bare() -> View {
@@ -23,6 +23,7 @@ fn bare() -> View {
         settings: Settings::default(),
         peers: Arc::default(),
         checks: crate::view::CheckList::default(),
+        lines: String::new(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),
@@ -82,5 +83,15 @@ fn empty_cells_are_dashes_so_that_columns_can_be_counted() {
 
 #[test]
 fn a_disabled_check_says_so_instead_of_a_verdict() {
-    assert_eq!(state(&CheckView { enabled: false, ..check() }), "disabled");
+    let view =
+        View { checks: [Arc::new(CheckView { enabled: false, ..check() })].into_iter().collect(), ..bare() };
+    assert!(render(&view).contains("  disabled  "));
+}
+
+#[test]
+fn checks_as_lines_look_as_those_in_full() {
+    let many = View { checks: [Arc::new(check())].into_iter().collect(), ..bare() };
+    let few = many.filtered(&Filter { lines: true, ..Filter::default() }).unwrap();
+    assert!(few.checks.is_empty() && few.lines.lines().count() == 1);
+    assert_eq!(render(&few), render(&many));
 }

@@ -179,16 +179,19 @@ impl Icmp {
         }
     }
 
-    /// Takes one packet from a socket: `None` when there is none left; `Some(None)` when it tells
-    /// nothing about our probes.
+    /// Takes one message from a socket's queue of errors: `None` when there is none left; `Some(None)`
+    /// when it tells nothing about our probes.
+    pub fn receive_error(&self, v6: bool, buffer: &mut [u8]) -> Option<Option<(u64, Heard)>> {
+        let error = self.sockets[usize::from(v6)].as_ref()?.receive_error(buffer)?;
+        let quoted = packet::quoted(buffer.get(..error.quoted).unwrap_or_default());
+        let why = packet::unreachable_by_errno(error.errno).unwrap_or("unreachable");
+        // The kernel has matched its own identifier already.
+        Some(quoted.and_then(|q| self.unreachable(error.to, &q, why)))
+    }
+
+    /// Takes one packet from a socket; returns as [`Icmp::receive_error`] does.
     pub fn receive(&self, v6: bool, buffer: &mut [u8]) -> Option<Option<(u64, Heard)>> {
         let socket = self.sockets[usize::from(v6)].as_ref()?;
-        if let Some(error) = socket.receive_error(buffer) {
-            let quoted = packet::quoted(buffer.get(..error.quoted).unwrap_or_default());
-            let why = packet::unreachable_by_errno(error.errno).unwrap_or("unreachable");
-            // The kernel has matched its own identifier already.
-            return Some(quoted.and_then(|q| self.unreachable(error.to, &q, why)));
-        }
         let range: Range<usize> = socket.receive(buffer).ok()??;
         let message = buffer.get(range).unwrap_or_default();
         let own_id = socket.kind() == Kind::Raw;
