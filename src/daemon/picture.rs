@@ -375,6 +375,12 @@ impl Core {
         }
     }
 
+    /// Of a node that no committed configuration names: its address, as far as the files know it.
+    fn known_as(&self, node: NodeId) -> String {
+        let known = self.floor.as_ref().and_then(|floor| floor.get(node));
+        known.map_or_else(|| node.short(), |k| format!("{} ({})", k.address, node.short()))
+    }
+
     fn show_notes(&self, status: &Status) -> Vec<Note> {
         let mut notes: Vec<Note> = self
             .picture
@@ -382,7 +388,7 @@ impl Core {
             .values()
             .map(|text| Note { level: NoteLevel::Problem, text: text.clone() })
             .collect();
-        notes.extend(status.standing.as_ref().and_then(super::present::note));
+        notes.extend(status.standing.as_ref().and_then(|s| super::present::note(s, |id| self.known_as(id))));
         if status.blank && !status.standing.as_ref().is_some_and(|s| s.remembers) {
             let text = "this node has no state of its cluster: it does not count towards the quorum until a master \
                         has brought it up to date";

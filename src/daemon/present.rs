@@ -193,10 +193,10 @@ fn soon(version: u64) -> Note {
     Note { level: NoteLevel::Warning, text }
 }
 
-/// What the operator of a node that presents a file should know.
+/// What the operator of a node that presents a file should know; `name` says who a node is.
 #[must_use]
-pub fn note(standing: &Standing) -> Option<Note> {
-    let names = |ids: &BTreeSet<NodeId>| ids.iter().map(|id| id.short()).collect::<Vec<_>>().join(", ");
+pub fn note(standing: &Standing, name: impl Fn(NodeId) -> String) -> Option<Note> {
+    let names = |ids: &BTreeSet<NodeId>| ids.iter().map(|id| name(*id)).collect::<Vec<_>>().join(", ");
     let mut missing = Vec::new();
     if !standing.silent.is_empty() {
         missing.push(format!("not heard: {}", names(&standing.silent)));
@@ -205,7 +205,7 @@ pub fn note(standing: &Standing) -> Option<Note> {
         missing.push(format!("going on from their state/: {}", names(&standing.remember)));
     }
     for (node, version) in &standing.other {
-        missing.push(format!("{} has another cluster.yaml, of version {version}", node.short()));
+        missing.push(format!("{} has another cluster.yaml, of version {version}", name(*node)));
     }
     if missing.is_empty() {
         // A node that was made just now begins at once.
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn the_note_says_what_is_waited_for_and_what_to_do() {
-        let said = note(&standing(true, false)).unwrap().text;
+        let said = note(&standing(true, false), |id| id.short()).unwrap().text;
         let short = |n| NodeId::from_random(n).short();
         for part in [
             "cluster.yaml is newer than state/: starting again from version 107 of cluster.yaml when 5 of 5 peers present it, 1 does so far",
@@ -272,7 +272,7 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
-        let said = note(&standing(false, true)).unwrap().text;
+        let said = note(&standing(false, true), |id| id.short()).unwrap().text;
         assert!(
             said.starts_with("there is no state/: ") && said.contains("(told to recover) when 3 of 5"),
             "{said}"
@@ -285,8 +285,8 @@ mod tests {
         let nobody = BTreeSet::new();
         let all =
             Standing { other: Vec::new(), remember: nobody.clone(), silent: nobody, ..standing(true, false) };
-        assert!(note(&all).unwrap().text.contains("in a moment"));
-        assert_eq!(note(&Standing { remembers: false, ..all }), None);
+        assert!(note(&all, |id| id.short()).unwrap().text.contains("in a moment"));
+        assert_eq!(note(&Standing { remembers: false, ..all }, |id| id.short()), None);
     }
 
     #[test]

@@ -30,6 +30,11 @@ fn lose_state(node: &Node) {
     fs::remove_dir_all(node.dir.join("state")).expect("removed");
 }
 
+/// A node as notes name it.
+fn named(node: &Node) -> String {
+    format!("{} ({})", node.address(), &node.id[..8])
+}
+
 /// Waits until the notes of a node say all of this.
 #[track_caller]
 fn says(node: &Node, parts: &[&str]) {
@@ -92,7 +97,7 @@ fn a_lost_cluster_starts_again_from_backups_of_different_days() {
     for node in &mut cluster.nodes[..2] {
         node.start();
     }
-    let third = cluster.nodes[2].id[..8].to_owned();
+    let third = named(&cluster.nodes[2]);
     says(&cluster.nodes[0], &["there is no state/", &format!("not heard: {third}")]);
     cluster.nodes[2].start();
     cluster.whole();
@@ -117,7 +122,7 @@ fn survivors_go_on_without_the_dead_and_the_dead_are_not_let_in() {
     assert!(said.contains("is newer than state/"), "{said}");
     cluster.nodes[0].start();
     // One survivor alone does nothing, and says what it waits for.
-    let wanted = cluster.nodes[1].id[..8].to_owned();
+    let wanted = named(&cluster.nodes[1]);
     let alone = [
         "cluster.yaml is newer than state/",
         "when 2 of 2 peers present it",
@@ -290,7 +295,7 @@ fn a_newer_file_by_mistake_is_taken_back_and_nothing_has_happened() {
         node.start();
     }
     // Two of three are there, and one of them is as good as away.
-    let (second, third) = (cluster.nodes[1].id[..8].to_owned(), cluster.nodes[2].id[..8].to_owned());
+    let (second, third) = (named(&cluster.nodes[1]), named(&cluster.nodes[2]));
     says(
         &cluster.nodes[0],
         &[
