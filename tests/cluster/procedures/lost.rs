@@ -22,6 +22,15 @@ fn with_a_check(name: &str, count: usize) -> (Cluster, String) {
     (cluster, newest)
 }
 
+/// Variants that `.ci/run` has time for; each waits out what nodes may have promised before.
+fn at_length(what: &str) -> bool {
+    let long = std::env::var_os("QUPTIME_ROUNDS").is_some();
+    if !long {
+        eprintln!("LEFT OUT without QUPTIME_ROUNDS: {what}");
+    }
+    long
+}
+
 fn write(node: &Node, text: &str) {
     fs::write(node.cluster_yaml(), text).expect("written");
 }
@@ -161,6 +170,9 @@ fn survivors_go_on_without_the_dead_and_the_dead_are_not_let_in() {
 
 #[test]
 fn one_survivor_of_three_goes_on_alone() {
+    if !at_length("one survivor of three") {
+        return;
+    }
     let (mut cluster, text) = with_a_check("alone", 3);
     let before = version(&cluster.nodes[0]);
     for at in [1, 2] {
@@ -204,6 +216,10 @@ fn a_recovery_that_is_cut_off_is_begun_again_with_a_higher_version() {
 #[test]
 fn a_majority_that_is_told_goes_on_and_the_third_follows_without_state_and_with_an_old_one() {
     for lost in [true, false] {
+        // With its old one the third comes back in the manual's story, too.
+        if !lost && !at_length("the third comes back with its old state") {
+            continue;
+        }
         let name = if lost { "recover-x" } else { "recover-y" };
         let (mut cluster, text) = with_a_check(name, 3);
         let before = version(&cluster.nodes[0]);
@@ -240,6 +256,10 @@ fn a_majority_that_is_told_goes_on_and_the_third_follows_without_state_and_with_
 
 #[test]
 fn one_of_two_that_lost_its_state_is_helped_by_a_higher_version_on_both() {
+    // The manual's story does it too.
+    if !at_length("one of two lost its state") {
+        return;
+    }
     let (mut cluster, text) = with_a_check("two", 2);
     let before = version(&cluster.nodes[0]);
     end_all(&mut cluster);
@@ -314,6 +334,9 @@ fn a_newer_file_by_mistake_is_taken_back_and_nothing_has_happened() {
 
 #[test]
 fn ids_that_the_file_leaves_out_are_the_same_on_every_node() {
+    if !at_length("ids that the file leaves out") {
+        return;
+    }
     let (mut cluster, text) = with_a_check("no-ids", 2);
     let before = version(&cluster.nodes[0]);
     end_all(&mut cluster);
