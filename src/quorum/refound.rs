@@ -58,8 +58,8 @@ pub struct BlankPart {
     /// Until then this node only listens: a master with a majority may be there, and a promise to it
     /// from before the start may bind this node.
     act_from: Mono,
-    /// The last founding it pledged to, and in which term. No pledge goes back.
-    pledged: (Term, Founding),
+    /// The last founding it pledged to, and in which term; none yet. No pledge goes back.
+    pledged: Option<(Term, Founding)>,
 }
 
 impl BlankPart {
@@ -68,7 +68,7 @@ impl BlankPart {
         let listens = file.as_ref().is_some_and(|f| f.known.told || f.known.remembers || f.others);
         let wait = core.timing.dead_after + core.timing.heartbeat * 2;
         let act_from = if listens { core.now + wait } else { core.now };
-        BlankPart { file, act_from, pledged: (0, Founding::default()) }
+        BlankPart { file, act_from, pledged: None }
     }
 
     fn known(&self) -> Option<&Blank> {
@@ -88,7 +88,7 @@ impl Core {
     pub fn takes(&self, term: Term, founding: Founding, settled: bool) -> bool {
         match &self.blank {
             Some(blank) => {
-                let pledged = founding == blank.pledged.1 && term >= blank.pledged.0;
+                let pledged = blank.pledged.is_some_and(|(since, to)| to == founding && term >= since);
                 settled || pledged || blank.file.is_none()
             }
             None if !self.lesions.holds(Rule::FoundingsApart) => true,
@@ -241,10 +241,10 @@ pub fn on_refound(core: &mut Core, from: NodeId, term: Term, version: u64, found
     let worthy = theirs.is_some_and(|b| goes_with(known, b))
         && better((version, from), (known.version, core.me))
         && term > core.term;
-    let Some(blank) = core.blank.as_mut().filter(|b| worthy && (term, founding) >= b.pledged) else { return };
+    let Some(blank) = core.blank.as_mut().filter(|_| worthy) else { return };
     // In one term one only: a founder that has overtaken another one asks in a higher term.
-    if blank.pledged.0 < term || blank.pledged.1 == founding {
-        blank.pledged = (term, founding);
+    if blank.pledged.is_none_or(|(since, to)| since < term || (since == term && to == founding)) {
+        blank.pledged = Some((term, founding));
         let life = core.life;
         core.send(from, Message::Refounded { term, life });
     }
