@@ -92,7 +92,7 @@ fn say_told(told: bool, version: u64) {
 }
 
 /// Configurations that `state/` knows.
-pub struct Past {
+pub struct InState {
     /// That of its snapshot.
     pub snapshot: Arc<Cluster>,
     /// The one of a version that was asked for, if it is there. What was never committed is no harm:
@@ -106,7 +106,7 @@ pub struct Past {
 ///
 /// # Errors
 /// An entry is not understood.
-pub fn past(entries: &[Entry], mut state: State, filed: u64) -> Result<Past, String> {
+pub fn past(entries: &[Entry], mut state: State, filed: u64) -> Result<InState, String> {
     let snapshot = Arc::clone(state.cluster());
     let asked = |state: &State| Some(Arc::clone(state.cluster())).filter(|c| c.version == filed);
     let mut found = asked(&state);
@@ -122,7 +122,7 @@ pub fn past(entries: &[Entry], mut state: State, filed: u64) -> Result<Past, Str
         state.apply(entry.index, sealed.map(|c| c.request), command.as_ref());
         found = found.or_else(|| asked(&state));
     }
-    Ok(Past { snapshot, filed: found, newest: Arc::clone(state.cluster()) })
+    Ok(InState { snapshot, filed: found, newest: Arc::clone(state.cluster()) })
 }
 
 /// The newest config version that a `state/` knows which no daemon uses just now; `None` when there is

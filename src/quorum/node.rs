@@ -423,12 +423,16 @@ impl Node {
         }
     }
 
+    /// A master whose role has not run out.
+    fn leads(&self) -> bool {
+        matches!(&self.part, Part::Master(m) if self.core.now < m.ends(&self.core))
+    }
+
     /// Whether what a master sends is for this node; one that takes up another log than its own
     /// begins anew with that.
     fn admits(&mut self, term: Term, founding: Founding, settled: bool) -> bool {
-        let leads = matches!(&self.part, Part::Master(m) if self.core.now < m.ends(&self.core));
         let own = self.core.founding() == founding;
-        if !self.core.takes(term, founding, settled) || (leads && !own) {
+        if !self.core.takes(term, founding, settled) || (self.leads() && !own) {
             return false;
         }
         let anew = !own && self.core.blank.is_none() && self.core.lesions.holds(Rule::FoundingsApart);
@@ -441,8 +445,7 @@ impl Node {
 
     fn on_pre_vote(&mut self, from: NodeId, asked: Term, end: LogEnd) {
         let core = &self.core;
-        let leads = matches!(&self.part, Part::Master(m) if core.now < m.ends(core));
-        let helps = core.may_vote() && core.unheld() && !leads;
+        let helps = core.may_vote() && core.unheld() && !self.leads();
         let granted = asked > core.term && core.up_to_date(end) && helps;
         let message =
             Message::PreVoted { asked, term: core.term, granted, life: core.life, free: core.free() };
@@ -456,8 +459,7 @@ impl Node {
     /// Thesis, sections 3.4 and 3.6.1; a voter that hears a master does not even take the term
     /// over (section 4.2.3), unless that master hands over.
     fn on_vote(&mut self, from: NodeId, term: Term, end: LogEnd, transfer: bool) {
-        let leads = matches!(&self.part, Part::Master(m) if self.core.now < m.ends(&self.core));
-        let held = !self.core.unheld() || leads;
+        let held = !self.core.unheld() || self.leads();
         if term < self.core.term || (held && !transfer) {
             let refused =
                 Message::Voted { term: self.core.term, granted: false, life: self.core.life, free: false };

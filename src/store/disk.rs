@@ -98,7 +98,7 @@ impl RealDisk {
             let tight = fs::Permissions::from_mode(0o700);
             fs::set_permissions(dir, tight).map_err(at("set the mode of", dir))?;
         }
-        Ok(RealDisk { dir: dir.to_owned(), open: BTreeMap::new() })
+        Ok(RealDisk::peek(dir))
     }
 
     /// The directory as it is, to look at: nothing is made and nothing changed as long as nothing is

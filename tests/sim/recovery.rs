@@ -195,6 +195,17 @@ fn edit(world: &mut World, host: usize, version: u64, peers: &[usize]) {
     world.hosts[host].edited = true;
 }
 
+/// All hosts are voters, in the lives that they have now.
+fn all_count(world: &World) -> bool {
+    let members = world.check.membership();
+    world.hosts.iter().all(|h| members.counts(h.id, h.life))
+}
+
+fn until_all_count(world: &mut World, within: u64) {
+    let limit = world.now + within;
+    assert!(good(world, |w| w.run_while(limit, all_count)), "{}", story(world));
+}
+
 fn goes_on(world: &World) -> bool {
     !world.refounding && master(world).is_some()
 }
@@ -216,9 +227,7 @@ fn a_majority_that_was_told_starts_again_and_counts_the_others_in_later() {
     assert!(goes_on(&world), "{}", story(&world));
     assert_eq!(world.check.app.config.registers[&1], [1]);
     starts(&mut world, 0);
-    let whole = |w: &World| (0..3).all(|h| w.check.membership().counts(node_id(h), w.hosts[h].life));
-    let limit = world.now + 30 * BEAT;
-    assert!(good(&mut world, |w| w.run_while(limit, whole)), "{}", story(&world));
+    until_all_count(&mut world, 30 * BEAT);
     until_level(&mut world, &[0, 1, 2]);
 }
 
@@ -374,9 +383,7 @@ fn an_edit_that_is_taken_back_while_a_founder_begins_leaves_the_cluster_as_it_wa
         world.hosts[host].edited = false;
     }
     assert!(ask(&mut world, &[1, 2], "append 1 2", None).is_ok());
-    let whole = |w: &World| (0..3).all(|h| w.check.membership().counts(node_id(h), w.hosts[h].life));
-    let limit = world.now + 60 * BEAT;
-    assert!(good(&mut world, |w| w.run_while(limit, whole)), "{}", story(&world));
+    until_all_count(&mut world, 60 * BEAT);
     until_level(&mut world, &[0, 1, 2]);
     assert_eq!(world.check.app.config.registers[&1], [1, 2]);
 }
@@ -438,8 +445,7 @@ fn overlap(lesions: Vec<Rule>) -> Checked {
     assert!(goes_on(&world), "n2 and n3 are a majority");
     pass(&mut world, vec![0, 0, 1])?;
     pass(&mut world, vec![0, 0, 0])?;
-    let members = world.check.membership();
-    assert!((0..3).all(|h| members.counts(node_id(h), world.hosts[h].life)), "all three go on together");
+    assert!(all_count(&world), "all three go on together");
     Ok(())
 }
 
