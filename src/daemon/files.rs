@@ -29,7 +29,6 @@ use crate::config::merge;
 use crate::config::paths::Paths;
 use crate::config::{Cluster, trust, write, yaml};
 use crate::control::message::Reply;
-use crate::identity::Trust;
 use crate::log;
 use crate::sys::memory;
 
@@ -420,11 +419,8 @@ impl Files {
             self.ours = Some(cluster);
             return;
         }
-        let written =
-            self.sight.replace(&text, began).map_err(|e| text::chain(&e)).and_then(|how| match how {
-                Replaced::Done => self.write_trust(&cluster).map(|()| how),
-                Replaced::Overtaken => Ok(how),
-            });
+        let written = super::start::write_trust(&self.paths, &cluster, self.me)
+            .and_then(|()| self.sight.replace(&text, began).map_err(|e| text::chain(&e)));
         match written {
             // Their edit is judged first.
             Ok(Replaced::Overtaken) => self.waiting = Some(cluster),
@@ -456,25 +452,14 @@ impl Files {
     fn mend_trust(&self) {
         let Some(cluster) = &self.ours else { return };
         let Ok(trusted) = super::start::trust_of(cluster, self.me) else { return };
-        let kept = match file::read_text(&self.paths.trust_yaml(), super::start::LARGEST) {
-            Ok(kept) => trust::from_yaml(&kept).ok(),
-            // Written with the first peer.
-            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Some(Trust::default()),
-            Err(_) => None,
-        };
-        if kept.is_some_and(|kept| kept == trusted) {
+        let kept = file::read_text(&self.paths.trust_yaml(), super::start::LARGEST).ok();
+        if kept.and_then(|kept| trust::from_yaml(&kept).ok()).is_some_and(|kept| kept == trusted) {
             return;
         }
-        match self.write_trust(cluster) {
+        match super::start::write_trust(&self.paths, cluster, self.me) {
             Ok(()) => log!(Info, "files", "trust.yaml was missing or not that of the peers: written again"),
             Err(why) => log!(Warn, "files", "trust.yaml cannot be written", why = why),
         }
-    }
-
-    fn write_trust(&self, cluster: &Cluster) -> Result<(), String> {
-        let trusted = super::start::trust_of(cluster, self.me).map_err(|e| e.to_string())?;
-        let text = trust::to_yaml(&trusted)?;
-        file::replace(&self.paths.trust_yaml(), text.as_bytes(), 0o600).map_err(|e| text::chain(&e))
     }
 }
 

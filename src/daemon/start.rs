@@ -73,6 +73,17 @@ pub fn trust_of(cluster: &Cluster, me: NodeId) -> Result<Trust, TrustError> {
     }))
 }
 
+/// Writes `trust.yaml` for this configuration. Always before `cluster.yaml`: who finds peers in the one
+/// finds their keys in the other.
+///
+/// # Errors
+/// One line.
+pub fn write_trust(paths: &Paths, cluster: &Cluster, me: NodeId) -> Result<(), String> {
+    let trusted = trust_of(cluster, me).map_err(|e| e.to_string())?;
+    let text = trust::to_yaml(&trusted)?;
+    file::replace(&paths.trust_yaml(), text.as_bytes(), 0o600).map_err(|e| text::chain(&e))
+}
+
 /// A node that was made.
 pub struct MadeNode {
     /// Its configuration.
@@ -114,6 +125,7 @@ pub fn make_node(paths: &Paths, given: Overrides, kind: KeyKind, wall: Wall) -> 
     }
     let (loaded, _) = keys::load(&paths.keys()).map_err(|e| text::chain(&e))?;
     let cluster = cluster_of_one(&config, &loaded, wall)?;
+    write_trust(paths, &cluster, node_id)?;
     file::replace(&paths.cluster_yaml(), write::to_yaml(&cluster).as_bytes(), 0o600)
         .map_err(|e| text::chain(&e))?;
     // Last: with it the node is whole.
@@ -390,9 +402,7 @@ fn take_up_offer(paths: &Paths, node: &Node) -> Result<(), String> {
     if paths.state().exists() {
         fs::remove_dir_all(paths.state()).map_err(|e| format!("remove {}: {e}", paths.state().display()))?;
     }
-    let trusted = trust_of(&cluster, node.config.node_id).map_err(|e| e.to_string())?;
-    let trusted = trust::to_yaml(&trusted)?;
-    file::replace(&paths.trust_yaml(), trusted.as_bytes(), 0o600).map_err(|e| text::chain(&e))?;
+    write_trust(paths, &cluster, node.config.node_id)?;
     file::replace(&paths.cluster_yaml(), said.as_bytes(), 0o600).map_err(|e| text::chain(&e))?;
     remove(&note)
 }
