@@ -25,7 +25,7 @@ use crate::config::Settings;
 use crate::identity::Fingerprint;
 use crate::verdict::Verdict;
 
-pub use list::{CheckList, cells_of};
+pub use list::CheckList;
 
 /// What one node knows of itself and its cluster at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,10 +65,10 @@ pub struct View {
     pub peers: Arc<Vec<PeerView>>,
     /// In order of name.
     pub checks: CheckList,
-    /// The same ones as lines of a table, in place of `checks`: [`CheckList::lines`]. Only when they
-    /// were asked for so.
+    /// The same ones laid out, in place of `checks`: [`CheckList::table`]. Only when they were asked
+    /// for so.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub lines: String,
+    pub table: String,
     /// In order of name.
     pub alerts: Arc<Vec<Arc<AlertView>>>,
     /// How this node's own probes are doing.
@@ -361,9 +361,9 @@ pub struct Filter {
     pub limit: Option<u32>,
     /// With [`CheckView::nodes`].
     pub nodes: bool,
-    /// [`View::lines`] in place of [`View::checks`].
+    /// [`View::table`] in place of [`View::checks`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub lines: bool,
+    pub table: bool,
     /// No checks at all: for listings of other things.
     pub no_checks: bool,
 }
@@ -391,8 +391,8 @@ impl View {
         } else {
             self.checks.iter().filter(passes).take(limit).cloned().collect()
         };
-        if filter.lines {
-            return Ok(View { checks: CheckList::default(), lines: checks.lines(), ..self.clone() });
+        if filter.table {
+            return Ok(View { checks: CheckList::default(), table: checks.table(), ..self.clone() });
         }
         let checks = if filter.nodes { checks } else { checks.brief() };
         Ok(View { checks, ..self.clone() })

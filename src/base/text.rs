@@ -9,38 +9,76 @@ use super::clock::Wall;
 /// Written at once: tables may have many long lines.
 const BLANKS: &str = "                                                                ";
 
-/// Columns that widen to fit, two spaces between them, no trailing blanks. Goes through the rows twice.
+/// Columns that widen to fit, two spaces between them, no trailing blanks.
 #[must_use]
-pub fn table<T: AsRef<str>, R: AsRef<[T]>>(
-    head: &[&str],
-    rows: impl IntoIterator<Item = R> + Clone,
-) -> String {
-    let mut width: Vec<usize> = head.iter().map(|h| characters(h)).collect();
-    for row in rows.clone() {
-        for (w, cell) in width.iter_mut().zip(row.as_ref()) {
-            *w = (*w).max(characters(cell.as_ref()));
-        }
-    }
-    let mut out = String::new();
-    line(&mut out, &width, head);
-    for row in rows {
-        line(&mut out, &width, row.as_ref());
-    }
-    out
+pub fn table<T: AsRef<str>, R: AsRef<[T]>>(head: &[&str], rows: impl IntoIterator<Item = R>) -> String {
+    let mut table = Table::under(head);
+    rows.into_iter().for_each(|row| table.row(row.as_ref()));
+    table.laid_out()
 }
 
-fn line<T: AsRef<str>>(out: &mut String, width: &[usize], cells: &[T]) {
-    for (cell, w) in cells.iter().map(AsRef::as_ref).zip(width) {
-        out.push_str(cell);
-        let mut owed = w - characters(cell) + 2;
-        while owed > 0 {
-            let some = owed.min(BLANKS.len());
-            out.push_str(&BLANKS[..some]);
-            owed -= some;
+/// A [`table`] that is given its rows one by one and keeps their text alone, back to back: what ten thousand
+/// rows were made of is looked at once.
+#[derive(Debug)]
+pub struct Table {
+    width: Vec<usize>,
+    text: String,
+    /// Where each cell ends in the text.
+    ends: Vec<usize>,
+}
+
+impl Table {
+    /// With these words above its columns.
+    #[must_use]
+    pub fn under(head: &[&str]) -> Table {
+        let mut table = Table { width: vec![0; head.len()], text: String::new(), ends: Vec::new() };
+        table.row(head);
+        table
+    }
+
+    /// So many rows will come, of about so many bytes.
+    pub fn expect(&mut self, rows: usize, bytes: usize) {
+        self.ends.reserve(rows * self.width.len());
+        self.text.reserve(rows * bytes);
+    }
+
+    /// One row more. Cells that are missing are empty; what has no column is left out.
+    pub fn row<T: AsRef<str>>(&mut self, cells: &[T]) {
+        for (at, width) in self.width.iter_mut().enumerate() {
+            let cell = cells.get(at).map_or("", AsRef::as_ref);
+            *width = (*width).max(characters(cell));
+            self.text.push_str(cell);
+            self.ends.push(self.text.len());
         }
     }
-    out.truncate(out.trim_end_matches(' ').len());
-    out.push('\n');
+
+    /// The whole, a line a row.
+    #[must_use]
+    pub fn laid_out(&self) -> String {
+        let rows = self.ends.chunks(self.width.len().max(1));
+        let widest: usize = self.width.iter().map(|w| w + 2).sum();
+        let mut out = String::with_capacity((rows.len() * widest).min(self.text.len() * 2));
+        let mut from = 0;
+        for row in rows {
+            for (end, width) in row.iter().zip(&self.width) {
+                let cell = &self.text[from..*end];
+                from = *end;
+                out.push_str(cell);
+                pad(&mut out, width - characters(cell) + 2);
+            }
+            out.truncate(out.trim_end_matches(' ').len());
+            out.push('\n');
+        }
+        out
+    }
+}
+
+fn pad(out: &mut String, mut owed: usize) {
+    while owed > 0 {
+        let some = owed.min(BLANKS.len());
+        out.push_str(&BLANKS[..some]);
+        owed -= some;
+    }
 }
 
 fn characters(text: &str) -> usize {
@@ -57,13 +95,24 @@ pub fn harmless(text: &str) -> String {
 /// As [`harmless`], without a copy of what is harmless already.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
-    let plain = text.bytes().all(|b| matches!(b, b' '..=b'~'));
-    if plain || !text.chars().any(is_harmful) {
+    shown_but(text, None)
+}
+
+/// As [`shown`], of a text of many lines: their ends stay.
+#[must_use]
+pub fn shown_lines(text: &str) -> Cow<'_, str> {
+    shown_but(text, Some('\n'))
+}
+
+fn shown_but(text: &str, kept: Option<char>) -> Cow<'_, str> {
+    let is_shown = |c: char| is_harmful(c) && kept != Some(c);
+    let plain = text.bytes().all(|b| matches!(b, b' '..=b'~') || kept == Some(char::from(b)));
+    if plain || !text.chars().any(is_shown) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_harmful(c) {
+        if is_shown(c) {
             let _ = write!(out, "\\u{{{:x}}}", c as u32);
         } else {
             out.push(c);
@@ -236,6 +285,7 @@ mod tests {
     #[test]
     fn what_a_target_says_cannot_steer_a_terminal() {
         assert_eq!(harmless("a\x1b[31m\r\n\u{202e}b"), "a\\u{1b}[31m\\u{d}\\u{a}\\u{202e}b");
+        assert_eq!(shown_lines("a\x1b[31m\r\n\u{202e}b\n"), "a\\u{1b}[31m\\u{d}\n\\u{202e}b\n");
     }
 
     #[test]

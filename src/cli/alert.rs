@@ -133,7 +133,7 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         "LAST_SUCCESS",
         "LAST_ERROR",
     ];
-    session.print(&text::table(&head, &rows.collect::<Vec<_>>()))
+    session.print(&text::table(&head, rows))
 }
 
 /// `qu alert remove <id-or-name>`.

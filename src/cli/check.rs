@@ -80,7 +80,7 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         ]
     });
     let head = ["ID", "NAME", "TYPE", "TARGET", "INTERVAL", "TIMEOUT", "STATE", "SINCE", "ALERTS"];
-    session.print(&text::table(&head, &rows.collect::<Vec<_>>()))
+    session.print(&text::table(&head, rows))
 }
 
 /// `qu check edit <id-or-name> ...`.

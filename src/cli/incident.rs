@@ -26,7 +26,7 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         ]
     });
     let head = ["ID", "CHECK", "STARTED", "ENDED", "LASTED", "DETAIL"];
-    session.print(&text::table(&head, &rows.collect::<Vec<_>>()))
+    session.print(&text::table(&head, rows))
 }
 
 /// `qu incident show <id>`.

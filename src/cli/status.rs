@@ -1,8 +1,10 @@
 //! `qu status`: quorum, master, peers, checks, and what somebody should look at.
 
+use std::borrow::Cow;
+
 use crate::base::text;
 use crate::verdict::Verdict;
-use crate::view::{Filter, NoteLevel, ProbeStats, View, cells_of};
+use crate::view::{Filter, NoteLevel, ProbeStats, View};
 
 use super::parse::Said;
 use super::{Failure, Session, ask, show};
@@ -31,7 +33,7 @@ pub fn run(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
         state,
         limit: said.number("limit")?,
         nodes,
-        lines: !nodes,
+        table: !nodes,
         no_checks: with_mesh,
     };
     let Some((level, timeout)) = wait::asked(said)? else {
@@ -58,7 +60,7 @@ fn print(
     let mesh = if with_mesh { Some(mesh::fetch(session)?) } else { None };
     match (&mesh, said.has("json")) {
         (None, true) => show::json(session, &*view)?,
-        (None, false) => session.print(&render(&view))?,
+        (None, false) => blocks(&view).iter().try_for_each(|block| session.print(block))?,
         (Some(mesh), true) => show::json(session, &mesh::json(&view, mesh)?)?,
         (Some(mesh), false) => {
             let blocks = std::iter::once(head(&view)).chain(mesh::render(mesh)).chain(notes(&view));
@@ -83,10 +85,14 @@ fn verdict(view: &View) -> Result<(), Failure> {
     }
 }
 
-/// The blocks, one blank line between them.
-pub fn render(view: &View) -> String {
-    let blocks = [Some(head(view)), Some(peers(view)), Some(checks(view)), reports(view), notes(view)];
-    blocks.into_iter().flatten().collect::<Vec<_>>().join("\n")
+/// What is printed, in pieces: the table of ten thousand checks is not put together once more.
+fn blocks(view: &View) -> Vec<Cow<'_, str>> {
+    // When each node's reports are wanted too, the checks come in full.
+    let table =
+        if view.table.is_empty() { Cow::Owned(view.checks.table()) } else { text::shown_lines(&view.table) };
+    let above = format!("{}\n{}\nCHECKS\n", head(view), peers(view));
+    let below = reports(view).into_iter().chain(notes(view)).map(|block| Cow::Owned(format!("\n{block}")));
+    [Cow::Owned(above), table].into_iter().chain(below).collect()
 }
 
 fn head(view: &View) -> String {
@@ -104,13 +110,6 @@ fn peers(view: &View) -> String {
     };
     let rows: Vec<_> = view.peers.iter().map(row).collect();
     format!("PEERS\n{}", text::table(&["NODE_ID", "ADVERTISE", "LIVE", "LAST_SEEN"], &rows))
-}
-
-fn checks(view: &View) -> String {
-    // When each node's reports are wanted too, the checks come in full.
-    let full = view.checks.lines();
-    let rows: Vec<_> = full.lines().chain(view.lines.lines()).map(cells_of).collect();
-    format!("CHECKS\n{}", text::table(&["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"], &rows))
 }
 
 /// Each node's own report, when one check was asked for.

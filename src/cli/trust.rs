@@ -17,7 +17,7 @@ pub fn list(session: &mut Session<'_>, said: &Said) -> Result<(), Failure> {
     }
     let rows =
         all.iter().map(|t| vec![t.node_id.to_string(), t.address.to_string(), t.fingerprint.to_string()]);
-    session.print(&text::table(&["NODE_ID", "ADDRESS", "FINGERPRINT"], &rows.collect::<Vec<_>>()))
+    session.print(&text::table(&["NODE_ID", "ADDRESS", "FINGERPRINT"], rows))
 }
 
 /// `qu trust remove <node-id>`.

@@ -149,7 +149,7 @@ fn view(nodes: u8) -> View {
         settings: Settings::default(),
         peers: Arc::new((1..=nodes).map(shown).collect()),
         checks: crate::view::CheckList::default(),
-        lines: String::new(),
+        table: String::new(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde::ser::SerializeMap as _;
@@ -11,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::CheckView;
 use crate::base::id::CheckId;
 use crate::base::shared::{self, Sorted};
-use crate::base::text::{rfc3339, shown};
+use crate::base::text::{Table, rfc3339, shown};
 
 /// Checks in order of name, then id. Two pictures share what is the same in both.
 #[derive(Clone, Default)]
@@ -49,17 +48,16 @@ impl CheckList {
         CheckList { all: self.all.clone(), brief: true }
     }
 
-    /// One line for each, of six cells with tabs between: a fifth of what all fields take, and next to
-    /// no work for whoever shows ten thousand of them.
+    /// The table of `qu status`, its head included, laid out: a fifth of what all fields take, and nothing
+    /// to do for whoever shows ten thousand of them.
     #[must_use]
-    pub fn lines(&self) -> String {
+    pub fn table(&self) -> String {
+        let mut table = Table::under(&HEAD);
         // Mostly they are as long as this.
-        let mut lines = String::with_capacity(self.len() * 80);
-        for check in self.iter() {
-            // Writing to a text does not fail.
-            let _ = write_line(check, &mut lines);
-        }
-        lines
+        table.expect(self.len(), 64);
+        let mut shares = Shares::default();
+        self.iter().for_each(|check| put_row(check, &mut shares, &mut table));
+        table.laid_out()
     }
 
     /// Puts one in, in place of the one with its name and id.
@@ -152,37 +150,42 @@ impl<'de> Deserialize<'de> for CheckList {
     }
 }
 
+const HEAD: [&str; 6] = ["ID", "NAME", "STATE", "OK/TOTAL", "ALERTS", "DETAIL"];
+
+/// How a share is written, kept from check to check: mostly it is the same.
+#[derive(Default)]
+struct Shares {
+    of: Option<(u32, u32)>,
+    text: String,
+}
+
+impl Shares {
+    fn text(&mut self, ok: u32, total: u32) -> &str {
+        if self.of.replace((ok, total)) != Some((ok, total)) {
+            self.text = format!("{ok}/{total}");
+        }
+        &self.text
+    }
+}
+
 /// What the table of `qu status` says of a check: id, name, state, fresh reports of success among all
-/// fresh ones, alerts, the first failure; tabs between. `-` where there is nothing; nothing that a
-/// terminal would obey, so no other tab and no line break either.
-fn write_line(check: &CheckView, out: &mut String) -> fmt::Result {
-    write!(out, "{}\t", check.id)?;
-    out.push_str(&or_dash(&check.name));
-    write!(out, "\t{}\t{}/{}\t", check.word(), check.ok, check.total)?;
-    match check.alerts.as_slice() {
-        [] => out.push('-'),
-        [one] => out.push_str(&or_dash(one)),
-        many => out.push_str(&shown(&many.join(","))),
-    }
-    out.push('\t');
-    out.push_str(&or_dash(check.detail.as_deref().unwrap_or_default()));
+/// fresh ones, alerts, the first failure. `-` where there is nothing; nothing that a terminal would obey,
+/// so no line break either.
+fn put_row(check: &CheckView, shares: &mut Shares, table: &mut Table) {
+    let id = check.id.written();
+    let alerts = match check.alerts.as_slice() {
+        [] => Cow::Borrowed("-"),
+        [one] => or_dash(one),
+        many => Cow::Owned(shown(&many.join(",")).into_owned()),
+    };
+    let mut detail = or_dash(check.detail.as_deref().unwrap_or_default());
     if let (Some(_), Some(node)) = (&check.detail, check.detail_node) {
-        write!(out, " ({})", node.short())?;
+        detail = Cow::Owned(format!("{detail} ({})", node.short()));
     }
-    out.push('\n');
-    Ok(())
+    let share = shares.text(check.ok, check.total);
+    table.row(&[id.as_ref(), &or_dash(&check.name), check.word(), share, &alerts, &detail]);
 }
 
 fn or_dash(text: &str) -> Cow<'_, str> {
     if text.is_empty() { Cow::Borrowed("-") } else { shown(text) }
-}
-
-/// The cells of a line of [`CheckList::lines`].
-#[must_use]
-pub fn cells_of(line: &str) -> [Cow<'_, str>; 6] {
-    let mut cells = [const { Cow::Borrowed("-") }; 6];
-    for (cell, said) in cells.iter_mut().zip(line.split('\t')) {
-        *cell = shown(said);
-    }
-    cells
 }

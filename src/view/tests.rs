@@ -70,7 +70,7 @@ fn view() -> View {
         ]
         .into_iter()
         .collect(),
-        lines: String::new(),
+        table: String::new(),
         alerts: Arc::new(vec![Arc::new(AlertView {
             id: AlertId::from_random(1),
             name: "ops".to_owned(),

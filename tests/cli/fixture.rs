@@ -284,7 +284,7 @@ pub mod picture {
             checks: [check(0xc1, "db", Verdict::Up, 2), Arc::new(idle), check(0xc2, "web", Verdict::Down, 1)]
                 .into_iter()
                 .collect(),
-            lines: String::new(),
+            table: String::new(),
             alerts: Arc::new(vec![alert()]),
             probes: ProbeStats {
                 running: 2,

@@ -6,6 +6,10 @@ use crate::config::Settings;
 use crate::view::{CheckView, ProbeStats, Quorum};
 use std::sync::Arc;
 
+fn render(view: &View) -> String {
+    blocks(view).concat()
+}
+
 fn bare() -> View {
     View {
         node: NodeId::from_random(1),
@@ -23,7 +27,7 @@ fn bare() -> View {
         settings: Settings::default(),
         peers: Arc::default(),
         checks: crate::view::CheckList::default(),
-        lines: String::new(),
+        table: String::new(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),
@@ -89,9 +93,9 @@ fn a_disabled_check_says_so_instead_of_a_verdict() {
 }
 
 #[test]
-fn checks_as_lines_look_as_those_in_full() {
+fn a_table_that_the_daemon_laid_out_looks_as_one_made_here() {
     let many = View { checks: [Arc::new(check())].into_iter().collect(), ..bare() };
-    let few = many.filtered(&Filter { lines: true, ..Filter::default() }).unwrap();
-    assert!(few.checks.is_empty() && few.lines.lines().count() == 1);
+    let few = many.filtered(&Filter { table: true, ..Filter::default() }).unwrap();
+    assert!(few.checks.is_empty() && few.table.lines().count() == 2);
     assert_eq!(render(&few), render(&many));
 }

@@ -66,7 +66,7 @@ fn picture() -> Picture {
         settings: Settings::default(),
         peers: Arc::default(),
         checks: crate::view::CheckList::default(),
-        lines: String::new(),
+        table: String::new(),
         alerts: Arc::default(),
         probes: ProbeStats::default(),
         notes: Vec::new(),
