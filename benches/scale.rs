@@ -65,22 +65,31 @@ struct Span {
     rss: f64,
 }
 
-/// Watches these nodes for a while.
+/// Watches these nodes for a while. What was done is read off pictures, each of which says itself when it
+/// was made: a node that shows an older one has been watched for less.
 fn watch(nodes: &[&Daemon], length: Duration) -> Vec<Span> {
-    let look = |n: &Daemon| (probe_stats(n), n.ticks());
+    let look = |n: &Daemon| (wait_for("a picture", LIMIT, || n.head()), n.ticks());
     let before: Vec<_> = nodes.iter().map(|n| look(n)).collect();
-    let (after, ms) = timed(|| {
-        std::thread::sleep(length);
-        nodes.iter().map(|n| look(n)).collect::<Vec<_>>()
-    });
-    let spans = nodes.iter().zip(before.iter().zip(&after)).map(|(node, (before, after))| Span {
-        seconds: ms / 1000.0,
-        done: after.0.done - before.0.done,
-        late: after.0.late + after.0.lost,
-        cpu: (after.1 - before.1) as f64 / 100.0,
-        rss: node.rss() as f64 / 1024.0,
-    });
+    std::thread::sleep(length);
+    let after: Vec<_> = nodes.iter().map(|n| look(n)).collect();
+    let spans =
+        nodes.iter().zip(before.iter().zip(&after)).map(|(node, ((from, ticks), (to, ticks_then)))| Span {
+            seconds: (to.uptime_ms - from.uptime_ms) as f64 / 1000.0,
+            done: to.probes.done - from.probes.done,
+            late: to.probes.late + to.probes.lost,
+            cpu: (ticks_then - ticks) as f64 / 100.0,
+            rss: node.rss() as f64 / 1024.0,
+        });
     spans.collect()
+}
+
+/// How many reports this node has of all nodes, and how old the oldest is: none was lost lately when that is
+/// hardly more than the interval.
+fn reports(node: &Daemon) -> String {
+    let view = wait_for("all reports", LIMIT, || node.view(&Filter { nodes: true, ..Filter::default() }));
+    let ages = view.checks.iter().flat_map(|check| check.nodes.iter().map(|report| report.age_ms));
+    let ages: Vec<f64> = ages.map(|ms| ms as f64 / 1000.0).collect();
+    format!("{}, {:.1} s", ages.len(), percentile(&ages, 100))
 }
 
 fn probe_stats(node: &Daemon) -> ProbeStats {
@@ -107,10 +116,9 @@ fn probes(dir: &Path, kind: Kind) {
     std::thread::sleep(settle);
     let master = cluster.master();
     let nodes: Vec<&Daemon> = cluster.nodes.iter().collect();
-    let asked = CHECKS as f64 * length.as_secs_f64() / 5.0;
     for (at, span) in watch(&nodes, length).iter().enumerate() {
         let role = if at == master { "master" } else { "a follower" };
-        row(kind, &format!("qu, {role} of 3"), asked, span);
+        row(kind, &format!("qu, {role} of 3"), CHECKS, span);
     }
     up(&cluster, CHECKS);
     drop(cluster);
@@ -124,14 +132,15 @@ fn probes(dir: &Path, kind: Kind) {
                     cpu: run.cpu,
                     rss: run.rss as f64 / 1024.0,
                 };
-                row(kind, run.name, CHECKS as f64 * run.seconds / 5.0, &span);
+                row(kind, run.name, CHECKS, &span);
             }
             Err(why) => println!("| {}: {why} | | | | |", kind.title()),
         }
     }
 }
 
-fn row(kind: Kind, who: &str, asked: f64, span: &Span) {
+fn row(kind: Kind, who: &str, checks: usize, span: &Span) {
+    let asked = checks as f64 * span.seconds / 5.0;
     let per = span.cpu * 1000.0 / span.done.max(1) as f64;
     println!(
         "| {}: {who} | {per:.3} | {:.1} MiB | {asked:.0} | {} |",
@@ -152,9 +161,9 @@ fn up(cluster: &Cluster, count: usize) {
 /// More and more checks; the answers of `qu status` while all that goes on.
 fn sizes(dir: &Path) {
     println!(
-        "| who probes what | asked | done on time | CPU of one core | RSS | `qu status` | `--limit 20` | `--state down` |"
+        "| who probes what | asked | done on time | reports it has, the oldest | CPU of one core | RSS | `qu status` | `--limit 20` | `--state down` |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for count in [100, 1_000, 10_000] {
         size(dir, Kind::Http, count, 1, 10);
     }
@@ -187,10 +196,11 @@ fn size(dir: &Path, kind: Kind, count: usize, nodes: usize, interval: usize) {
             (_, false) => "a follower of 3",
         };
         println!(
-            "| {role}: {count} checks, {} at {every} | {:.0} | {} | {:.1} % | {:.1} MiB | {} | {} | {} |",
+            "| {role}: {count} checks, {} at {every} | {:.0} | {} | {} | {:.1} % | {:.1} MiB | {} | {} | {} |",
             kind.title(),
             count as f64 * span.seconds / interval as f64,
             span.done.saturating_sub(span.late),
+            if at == master { reports(&cluster.nodes[at]) } else { "-".to_owned() },
             span.cpu / span.seconds * 100.0,
             span.rss,
             answer(&cluster.nodes[at], &["status"]),
