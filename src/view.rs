@@ -14,6 +14,7 @@
 mod list;
 pub mod mesh;
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,18 @@ pub struct Quorum {
     pub need: u32,
     /// How many peers count.
     pub of: u32,
+}
+
+/// The count, for people. A node for which nothing is committed yet has nobody to count.
+impl fmt::Display for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Quorum { of: 0, .. } => f.write_str(
+                "this node has no committed configuration; the notes of qu status say what it waits for",
+            ),
+            Quorum { live, need, of, .. } => write!(f, "{live} of {of} peers live, need {need}"),
+        }
+    }
 }
 
 /// One member of the cluster.

@@ -74,10 +74,7 @@ fn print(
 fn verdict(view: &View) -> Result<(), Failure> {
     let q = view.quorum;
     if !q.ok {
-        return Err(Failure::NotNow(format!(
-            "no quorum ({} of {} peers live, need {})",
-            q.live, q.of, q.need
-        )));
+        return Err(Failure::NotNow(format!("no quorum ({q})")));
     }
     match view.master {
         Some(_) => Ok(()),

@@ -21,7 +21,7 @@ use crate::config::{Channel, Cluster, Edit, Name, Secret, Target};
 use crate::identity::{Fingerprint, KeyKind};
 use crate::state::command::Setting;
 use crate::view::mesh::Mesh;
-use crate::view::{Filter, IncidentView, SilenceView, TrustView, View};
+use crate::view::{Filter, IncidentView, Quorum, SilenceView, TrustView, View};
 
 use super::edit::{AlertFields, CheckFields};
 
@@ -334,8 +334,9 @@ impl Reply {
     /// The refusal of a change for want of a quorum.
     #[must_use]
     pub fn no_quorum(live: usize, of: usize, need: usize) -> Reply {
-        let why = "refusing to change the configuration";
-        Reply::NoQuorum { text: format!("no quorum: {why} ({live} of {of} peers live, need {need})") }
+        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        let quorum = Quorum { ok: false, live: count(live), need: count(need), of: count(of) };
+        Reply::NoQuorum { text: format!("no quorum: refusing to change the configuration ({quorum})") }
     }
 }
 

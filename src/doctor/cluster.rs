@@ -105,15 +105,14 @@ fn judge_daemon(facts: &Facts, daemon: &Daemon) -> Vec<Finding> {
 
 fn judge_quorum(view: &View) -> Vec<Finding> {
     let q = view.quorum;
-    let count = format!("{} of {} peers live, need {}", q.live, q.of, q.need);
     vec![match view.master {
         _ if !q.ok => {
-            Finding::problem("quorum", format!("no quorum ({count}): nothing is changed, nobody is alerted"))
+            Finding::problem("quorum", format!("no quorum ({q}): nothing is changed, nobody is alerted"))
                 .to_do("bring the others back; see quptime-troubleshooting(7)")
         }
-        None => Finding::problem("quorum", format!("no master ({count})"))
+        None => Finding::problem("quorum", format!("no master ({q})"))
             .to_do("wait a moment (qu status --wait); if it stays so, see quptime-troubleshooting(7)"),
-        Some(master) => Finding::ok("quorum", format!("{count}, master {}", master.short())),
+        Some(master) => Finding::ok("quorum", format!("{q}, master {}", master.short())),
     }]
 }
 

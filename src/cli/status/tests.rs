@@ -66,6 +66,8 @@ fn the_exit_status_is_good_only_with_quorum_and_master() {
     let alone = View { quorum, ..bare() };
     let want = Failure::NotNow("no quorum (1 of 3 peers live, need 2)".into());
     assert_eq!(verdict(&alone), Err(want));
+    let waiting = View { quorum: Quorum { ok: false, live: 0, need: 0, of: 0 }, ..bare() };
+    assert!(matches!(verdict(&waiting), Err(Failure::NotNow(why)) if why.contains("notes of qu status")));
 }
 
 #[test]
