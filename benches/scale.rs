@@ -83,8 +83,8 @@ fn watch(nodes: &[&Daemon], length: Duration) -> Vec<Span> {
     spans.collect()
 }
 
-/// How many reports this node has of all nodes, and how old the oldest is: none was lost lately when that is
-/// hardly more than the interval.
+/// How many reports this node has of all nodes, and how old the oldest was when the newest of the same check
+/// came: none of several nodes' was lost lately when that is less than the interval.
 fn reports(node: &Daemon) -> String {
     let view = wait_for("all reports", LIMIT, || node.view(&Filter { nodes: true, ..Filter::default() }));
     let ages = view.checks.iter().flat_map(|check| check.nodes.iter().map(|report| report.age_ms));
@@ -161,7 +161,7 @@ fn up(cluster: &Cluster, count: usize) {
 /// More and more checks; the answers of `qu status` while all that goes on.
 fn sizes(dir: &Path) {
     println!(
-        "| who probes what | asked | done on time | reports it has, the oldest | CPU of one core | RSS | `qu status` | `--limit 20` | `--state down` |"
+        "| who probes what | asked | done on time | reports it has, the oldest at the newest | CPU of one core | RSS | `qu status` | `--limit 20` | `--state down` |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for count in [100, 1_000, 10_000] {

@@ -39,14 +39,27 @@ fn restore(node: &Node, archive: &Path, status: i32, more: &[&str]) -> String {
     ran.out + &ran.err
 }
 
+/// The names in an archive, by another program.
+fn listed(archive: &Path) -> Vec<String> {
+    let listed = Command::new("tar").arg("tf").arg(archive).output().expect("tar is there");
+    String::from_utf8(listed.stdout).expect("text").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_node_that_has_just_been_made_and_never_ran_is_backed_up_whole() {
+    let home = Home::new("just-made");
+    let node = Node::made(home.path(), "n1", SECRET);
+    let archive = home.path().join("n1.tar");
+    node.ok(&["backup", archive.to_str().expect("text")]);
+    assert_eq!(listed(&archive), NAMES);
+}
+
 #[test]
 fn the_archive_is_a_tar_file_that_other_tools_read() {
     let home = Home::new("tar");
     let (node, archive) = backed_up(&home, "n1");
     assert_eq!(mode(&archive), 0o600);
-    let listed = Command::new("tar").arg("tf").arg(&archive).output().expect("tar is there");
-    let listed = String::from_utf8(listed.stdout).expect("text");
-    assert_eq!(listed.lines().collect::<Vec<_>>(), NAMES);
+    assert_eq!(listed(&archive), NAMES);
     let out = home.path().join("out");
     fs::create_dir(&out).expect("made");
     let taken =
