@@ -85,9 +85,17 @@ impl Scene {
         for name in ["web", "acknowledged", "afterwards"] {
             until("it remembers", || self.node().check(name));
         }
-        let left = fs::read_dir(&self.node().dir).expect("a directory").flatten();
-        let left: Vec<String> = left.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-        assert!(!left.iter().any(|n| n.ends_with(".new") || n.contains("rejected")), "{left:?}");
+        // The kill may have come in the middle of a write: what that left goes with the next one.
+        self.node().ok(&["check", "add", "tcp", "again", "127.0.0.1:1", "--interval", "1h"]);
+        until("its file is written again", || {
+            fs::read_to_string(self.node().cluster_yaml()).ok().filter(|t| t.contains("name: again"))
+        });
+        let left = || {
+            let left = fs::read_dir(&self.node().dir).expect("a directory").flatten();
+            left.map(|e| e.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        until("nothing half-written is left", || (!left().iter().any(|n| n.ends_with(".new"))).then_some(()));
+        assert!(!left().iter().any(|n| n.contains("rejected")), "{:?}", left());
     }
 }
 
