@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use quptime::deliver::sink::{SmtpOptions, SmtpSink, TestAuthority};
 use quptime::verdict::Verdict;
-use quptime::view::{Filter, ProbeStats};
+use quptime::view::{Filter, ProbeStats, View};
 use support::cluster::{Cluster, Watch};
 use support::process::{Daemon, binary};
 use support::rivals::{self, Kind};
@@ -68,7 +68,7 @@ struct Span {
 /// Watches these nodes for a while. What was done is read off pictures, each of which says itself when it
 /// was made: a node that shows an older one has been watched for less.
 fn watch(nodes: &[&Daemon], length: Duration) -> Vec<Span> {
-    let look = |n: &Daemon| (wait_for("a picture", LIMIT, || n.head()), n.ticks());
+    let look = |n: &Daemon| (picture(n), n.ticks());
     let before: Vec<_> = nodes.iter().map(|n| look(n)).collect();
     std::thread::sleep(length);
     let after: Vec<_> = nodes.iter().map(|n| look(n)).collect();
@@ -92,8 +92,12 @@ fn reports(node: &Daemon) -> String {
     format!("{}, {:.1} s", ages.len(), percentile(&ages, 100))
 }
 
+fn picture(node: &Daemon) -> View {
+    wait_for("a picture", LIMIT, || node.head())
+}
+
 fn probe_stats(node: &Daemon) -> ProbeStats {
-    wait_for("a picture", LIMIT, || node.head()).probes
+    picture(node).probes
 }
 
 /// One kind of check on three nodes, then with the others' programs.
